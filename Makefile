@@ -1,0 +1,44 @@
+# make run     the daemon on the embedded demo stream
+# make test    the tests, with coverage
+# make check   ruff, mypy, import-linter
+# make bench   the benchmarks, as ratios against peers measured in the same run
+#
+# Each prepares what it needs, system packages included.
+
+VENV ?= .venv
+CONFIG ?=
+PYTEST_ARGS ?=
+
+.PHONY: run test check licences bench clean
+
+run:
+	@scripts/install-system-packages run
+	@[ -x $(VENV)/bin/streamcls ] || scripts/make-environment $(VENV) -
+	@exec $(VENV)/bin/streamcls run $(CONFIG)
+
+test:
+	@scripts/install-system-packages test
+	@scripts/make-environment $(VENV) test,check
+	@rm -f .coverage .coverage.*
+	$(VENV)/bin/coverage run -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/coverage combine -q && $(VENV)/bin/coverage report
+
+check:
+	@scripts/install-system-packages run
+	@scripts/make-environment $(VENV) test,check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+licences:
+	@scripts/make-environment .venv-run -
+	@scripts/make-environment $(VENV) test,check
+	$(VENV)/bin/python scripts/licence_report.py .venv-run/bin/python
+
+bench:
+	@scripts/make-environment $(VENV) test,check
+	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(VENV)/bin/python $$bench || exit 1; done
+
+clean:
+	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis node_modules
