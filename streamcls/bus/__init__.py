@@ -1,0 +1,9 @@
+"""The event bus: the only way out. It numbers every event and publishes it over ZeroMQ."""
+
+from __future__ import annotations
+
+from streamcls.bus.client import EventClient
+from streamcls.bus.publisher import Publisher
+from streamcls.bus.wire import Envelope, decode, encode, topic_of
+
+__all__ = ["Envelope", "EventClient", "Publisher", "decode", "encode", "topic_of"]
