@@ -1,0 +1,86 @@
+"""The path of one stream's samples to feature windows, shared by all models with the same front end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from streamcls.audio import Resampler
+from streamcls.frontend import StreamingFrontEnd, Windower
+from streamcls.types import FeatureWindow
+
+if TYPE_CHECKING:
+    from streamcls.frontend import FrameWindow
+    from streamcls.types import FloatArray, FrontEndSpec
+
+__all__ = ["Lane", "ModelWindow"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWindow:
+    """A window and the index, in the lane's list, of the windower it is for."""
+
+    consumer: int
+    window: FeatureWindow
+
+
+class Lane:
+    """Resampler, front end, and a windower per model. Features are computed once for all of them."""
+
+    def __init__(self, stream: str, source_rate: int, spec: FrontEndSpec) -> None:
+        self._stream = stream
+        self._spec = spec
+        self._resampler = Resampler(source_rate, spec.sample_rate)
+        self._front_end = StreamingFrontEnd(spec)
+        self._windowers: list[Windower] = []
+        self._produced = 0
+
+    def add(self, n_frames: int, stride_frames: int) -> int:
+        """Add a consumer of windows and return its number."""
+        self._windowers.append(Windower(self._spec, n_frames, stride_frames))
+        return len(self._windowers) - 1
+
+    def reset(self, first_sample: int) -> None:
+        """Begin anew at an absolute index of the source."""
+        self._produced = self._resampler.reset(first_sample)
+        self._front_end.reset(self._produced)
+        for windower in self._windowers:
+            windower.reset()
+
+    @property
+    def reached(self) -> int:
+        """Source index up to which windows have been handed out: every later one ends beyond it."""
+        return -(-(self._produced + 1) * self._resampler.source_rate // self._spec.sample_rate) - 1
+
+    def push(self, mono: FloatArray) -> list[ModelWindow]:
+        """Take samples at the source's rate, shape (n,), and return the windows that they complete."""
+        return self._windows(self._resampler.push(mono))
+
+    def flush(self) -> list[ModelWindow]:
+        """Return the windows that the resampler's last samples complete, at the end of a stream."""
+        return self._windows(self._resampler.flush())
+
+    def _windows(self, samples: FloatArray) -> list[ModelWindow]:
+        if not len(samples):
+            return []
+        self._produced += len(samples)
+        frames = self._front_end.push(samples)
+        return [
+            ModelWindow(consumer, self._at_source(windower, window))
+            for consumer, windower in enumerate(self._windowers)
+            for window in windower.push(frames)
+        ]
+
+    def _at_source(self, windower: Windower, window: FrameWindow) -> FeatureWindow:
+        """Express a window in the source's samples: from the last one not after its beginning to the first one not before its end."""
+        spec, source_rate = self._spec, self._resampler.source_rate
+        first = window.first_frame * spec.hop_length
+        end = first + (windower.n_frames - 1) * spec.hop_length + spec.frame_length
+        return FeatureWindow(
+            self._stream,
+            window.features,
+            first * source_rate // spec.sample_rate,
+            -(-end * source_rate // spec.sample_rate),
+            source_rate,
+            window.level_dbfs,
+        )

@@ -1,0 +1,190 @@
+"""Sources under supervision: a thread each, opened again with back-off, routed to workers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from streamcls.config.schema import NAME_PATTERN
+from streamcls.errors import RetryableSourceError, SourceError
+from streamcls.types import Chunk, EndOfStream, Event, StreamStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamcls.interfaces import Source
+    from streamcls.runtime.models import StreamPlan
+    from streamcls.runtime.workers import StreamSlot, Worker
+    from streamcls.types import StreamItem, StreamState
+
+__all__ = ["Router", "SourceThread"]
+
+_log = logging.getLogger("streamcls.source")
+
+_MAX_REFUSED: Final = 1_000
+_LONGEST_SHOWN: Final = 80
+
+
+@dataclass(slots=True)
+class _Route:
+    owner: str
+    worker: Worker
+    slot: StreamSlot
+
+
+class Router:
+    """Knows which worker has which stream. Used by every source's thread."""
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        plan: Callable[[str], StreamPlan | None],
+        publish: Callable[[Event], None],
+        epoch: str,
+    ) -> None:
+        self._workers = workers
+        self._plan = plan
+        self._publish = publish
+        self._epoch = epoch
+        self._routes: dict[str, _Route] = {}
+        self._refused: set[str] = set()
+        self._lock = threading.Lock()
+
+    def route(self, owner: str, item: StreamItem, *, live: bool, stop: threading.Event) -> bool:
+        """Hand an item to its stream's worker, opening the stream where it is new; False where it was not taken."""
+        with self._lock:
+            route = self._routes.get(item.stream)
+            if route is None:
+                route = self._open(owner, item, live=live)
+            elif route.owner != owner:
+                self._refuse(
+                    item.stream, f"source {owner!r} offers it too, but source {route.owner!r} delivers it already"
+                )
+                route = None
+            if route is not None and isinstance(item, EndOfStream):
+                del self._routes[item.stream]
+        return route is not None and route.worker.deliver(route.slot, item, live=live, stop=stop)
+
+    def announce(self, name: str, state: StreamState, reason: str) -> None:
+        """Publish a state under a name that is no open stream's: a source that has none yet."""
+        self._publish(Event("stream.status", name, {"state": state, "reason": reason}))
+
+    def streams_of(self, owner: str) -> list[str]:
+        """Return the names of a source's open streams."""
+        with self._lock:
+            return [name for name, route in self._routes.items() if route.owner == owner]
+
+    def _open(self, owner: str, item: StreamItem, *, live: bool) -> _Route | None:
+        if isinstance(item, EndOfStream):
+            return None
+        if not re.fullmatch(NAME_PATTERN, item.stream):
+            self._refuse(
+                owner,
+                f"a stream may not be called {item.stream[:_LONGEST_SHOWN]!r}: letters, digits and . _ : @ + - only",
+            )
+            return None
+        plan = self._plan(item.stream)
+        if plan is None:
+            self._refuse(item.stream, "no [[stream]] entry matches it, so nothing is done with it")
+            return None
+        worker = next((worker for worker in self._workers if worker.has(item.stream)), None)
+        if worker is None:
+            worker = min(self._workers, key=len)
+        origin = self._epoch if live else ""
+        route = self._routes[item.stream] = _Route(owner, worker, worker.open(item.stream, plan, origin))
+        self._refused.discard(item.stream)
+        return route
+
+    def _refuse(self, stream: str, reason: str) -> None:
+        if stream in self._refused or len(self._refused) >= _MAX_REFUSED:
+            return
+        self._refused.add(stream)
+        _log.warning("stream %s: %s", stream, reason)
+        self._publish(Event("stream.status", stream, {"state": "failed", "reason": reason}))
+
+
+class SourceThread(threading.Thread):
+    """Runs one source until it ends, fails for good, or is stopped.
+
+    Attributes
+    ----------
+    state
+        ``connecting``, ``running``, ``retrying``, ``ended`` or ``failed``.
+    reason
+        Why it is retrying or failed.
+    """
+
+    def __init__(self, name: str, source: Source, router: Router, *, retry_s: float, retry_max_s: float) -> None:
+        super().__init__(name=f"source-{name}", daemon=True)
+        self.source_name = name
+        self.source = source
+        self.stop_event = threading.Event()
+        self.state: StreamState = "connecting"
+        self.reason = ""
+        self._router = router
+        self._retry_s = retry_s
+        self._retry_max_s = retry_max_s
+
+    def run(self) -> None:
+        """Deliver items; open again with a doubling pause after a retryable error."""
+        pause = self._retry_s
+        while not self.stop_event.is_set():
+            try:
+                delivered = self._deliver_all()
+            except RetryableSourceError as error:
+                reason = str(error)
+            except SourceError as error:
+                self._lost("failed", str(error))
+                return
+            except Exception as error:  # noqa: BLE001 - a stranger's code: the others go on
+                _log.exception("source %s: it raised", self.source_name)
+                reason = f"{type(error).__name__}: {error}"
+            else:
+                if not self.stop_event.is_set():
+                    self.state = "ended"
+                    _log.info("source %s: ended after %d items", self.source_name, delivered)
+                    self._end_streams()
+                return
+            if self.stop_event.is_set():
+                return
+            if self.state == "running":
+                pause = self._retry_s
+            self._lost("retrying", f"{reason}; next attempt in {pause:g} s")
+            self.stop_event.wait(pause)
+            pause = min(pause * 2, self._retry_max_s)
+
+    def _deliver_all(self) -> int:
+        delivered = 0
+        live = self.source.live
+        items = self.source.items(self.stop_event)
+        try:
+            for item in items:
+                if isinstance(item, Chunk):
+                    self.state, self.reason = "running", ""
+                self._router.route(self.source_name, item, live=live, stop=self.stop_event)
+                delivered += 1
+                if self.stop_event.is_set():
+                    break
+        finally:
+            close: Any = getattr(items, "close", None)
+            if close is not None:
+                close()
+        return delivered
+
+    def _lost(self, state: StreamState, reason: str) -> None:
+        """Say on each of its streams that the source is lost, or under its own name where it has none."""
+        self.state, self.reason = state, reason
+        _log.warning("source %s: %s: %s", self.source_name, state, reason)
+        streams = self._router.streams_of(self.source_name)
+        for stream in streams:
+            status = StreamStatus(stream, state, reason)
+            self._router.route(self.source_name, status, live=False, stop=self.stop_event)
+        if not streams:
+            self._router.announce(self.source_name, state, reason)
+
+    def _end_streams(self) -> None:
+        for stream in self._router.streams_of(self.source_name):
+            self._router.route(self.source_name, EndOfStream(stream), live=False, stop=self.stop_event)

@@ -1,0 +1,1 @@
+"""What a service needs around the runtime: logs, and later the notification of systemd, control and evidence."""
