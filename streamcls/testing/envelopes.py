@@ -1,0 +1,202 @@
+"""Example events, one for every kind, phase and state that the wire format has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from streamcls.bus.wire import Envelope, decode, encode
+from streamcls.types import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["example_envelopes", "make_envelope"]
+
+_RATE: Final = 22_050
+_TIME: Final = 1_767_225_600.25
+"""2026-01-01T00:00:00.250Z."""
+_EPOCH: Final = "0647572e1a4000-0a1b2c3d"
+_STARTED, _ENDED = "2026-01-01T00:00:00.250Z", "2026-01-01T00:00:12.250Z"
+_ALERT_ID, _SEGMENT_ID = "9f" * 16, "5c" * 16
+
+
+def make_envelope(
+    kind: str, data: Mapping[str, Any], *, stream: str = "radio-1", sequence: int = 1, time: float = _TIME
+) -> Envelope:
+    """Return an event as subscribers get it: encoded for the wire and decoded again.
+
+    Parameters
+    ----------
+    kind
+        E.g. ``genre.segment``.
+    data
+        JSON values only.
+    time
+        Unix time in seconds.
+    """
+    event = Event(kind, stream, data, time=time)
+    _, envelope = decode(encode(event, source="/streamcls/example", epoch=_EPOCH, sequence=sequence, now=time))
+    return envelope
+
+
+def example_envelopes() -> list[Envelope]:
+    """Return fresh examples of every kind of event, in an order in which a daemon could have published them."""
+    cases: list[tuple[str, str, dict[str, Any]]] = [
+        *(("stream.status", "radio-1", data) for data in _beginning()),
+        *(("genre.window", "radio-1", data) for data in _windows()),
+        *(("genre.segment", "radio-1", data) for data in _segments()),
+        (
+            "moderation.window",
+            "radio-1",
+            _window("moderation-cnn") | {"labels": [], "posterior": {"siren": 0.02, "gun_shot": 0.0}},
+        ),
+        (
+            "moderation.window",
+            "radio-1",
+            _window("moderation-cnn") | {"labels": ["siren"], "posterior": {"siren": 0.97, "gun_shot": 0.0}},
+        ),
+        *(("moderation.alert", "radio-1", data) for data in _alerts()),
+        *(("stream.status", "radio-1", data) for data in _end()),
+        ("daemon.heartbeat", "streamcls", _heartbeat()),
+    ]
+    counts: dict[tuple[str, str], int] = {}
+    envelopes = []
+    for number, (kind, stream, data) in enumerate(cases):
+        counts[kind, stream] = counts.get((kind, stream), 0) + 1
+        envelopes.append(make_envelope(kind, data, stream=stream, sequence=counts[kind, stream], time=_TIME + number))
+    return envelopes
+
+
+def _span(seconds: float) -> dict[str, Any]:
+    return {
+        "first_sample": 0,
+        "end_sample": round(seconds * _RATE),
+        "sample_rate": _RATE,
+        "started_at": _STARTED,
+        "ended_at": _ENDED,
+    }
+
+
+def _window(model: str) -> dict[str, Any]:
+    return {"policy": model.partition("-")[0], "model": model, "model_version": "1", **_span(3.0), "level_dbfs": -18.4}
+
+
+def _windows() -> list[dict[str, Any]]:
+    window = _window("genre-cnn")
+    return [
+        window | {"label": "jazz", "probability": 0.8123, "posterior": {"jazz": 0.9, "rock": 0.1}},
+        window
+        | {
+            "label": "unsure",
+            "probability": 0.4,
+            "posterior": {"jazz": 0.4, "rock": 0.6},
+            "started_at": None,
+            "ended_at": None,
+        },
+    ]
+
+
+def _finding(identifier: str, phase: str, model: str, label: str, seconds: float) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "phase": phase,
+        "policy": model.partition("-")[0],
+        "model": model,
+        "model_version": "1",
+        "label": label,
+        **_span(seconds),
+        "duration_s": seconds,
+        "windows": round(2 * seconds),
+        "probability": {"mean": 0.81, "peak": 0.97},
+    }
+
+
+def _segments() -> list[dict[str, Any]]:
+    jazz = [
+        _finding(_SEGMENT_ID, phase, "genre-cnn", "jazz", seconds)
+        for phase, seconds in (("opened", 4.0), ("updated", 34.0))
+    ]
+    closed = _finding(_SEGMENT_ID, "closed", "genre-cnn", "jazz", 40.0) | {"reason": "changed"}
+    unsure = _finding("6d" * 16, "opened", "genre-cnn", "unsure", 4.0)
+    # A file has no wall clock, and so its events have none.
+    no_clock = {"started_at": None, "ended_at": None}
+    return [
+        *jazz,
+        closed,
+        unsure | {"cause": "nothing stands out"} | no_clock,
+        unsure | {"phase": "closed", "cause": "silence", "reason": "shutdown"} | no_clock,
+    ]
+
+
+def _alerts() -> list[dict[str, Any]]:
+    facts: dict[str, Any] = {
+        "taxonomy": ["audioset:/m/03kmc9"],
+        "severity": "medium",
+        "action": "review",
+        "model_sha256": "11" * 32,
+        "front_end_sha256": "22" * 32,
+        "thresholds": {"enter": 0.6, "leave": 0.36, "k": 3, "n": 4, "min_duration_s": 0.0, "cool_down_s": 5.0},
+    }
+    opened, updated, closed = (
+        _finding(_ALERT_ID, phase, "moderation-cnn", "siren", seconds) | facts
+        for phase, seconds in (("opened", 2.0), ("updated", 12.0), ("closed", 14.0))
+    )
+    return [opened, updated, closed | {"reason": "over"}]
+
+
+def _beginning() -> list[dict[str, Any]]:
+    models = [{"name": "genre-cnn", "version": "1", "sha256": "11" * 32}]
+    running = {
+        "sample_rate": _RATE,
+        "channels": 2,
+        "first_sample": 0,
+        "started_at": _STARTED,
+        "ended_at": None,
+        "models": models,
+        "tags": {"format": "jazz"},
+    }
+    return [
+        {"state": "connecting", "reason": "the device is not there yet"},
+        {"state": "retrying", "reason": "device unplugged; next attempt in 1 s"},
+        {"state": "running", "reason": "22050 Hz, 2 channels", **running},
+        {"state": "running", "reason": "following a file", "path": "/var/spool/radio.wav", "encoding": "pcm_s16le"},
+    ]
+
+
+def _end() -> list[dict[str, Any]]:
+    return [
+        {"state": "gap", "reason": "441 samples are missing", **_span(0.02)},
+        {"state": "gap", "reason": "the file was replaced"},
+        {"state": "stalled", "reason": "nothing for 30 s"},
+        {"state": "ended", "reason": "end of stream"},
+        {"state": "failed", "reason": "no [[stream]] entry matches it, so nothing is done with it"},
+    ]
+
+
+def _heartbeat() -> dict[str, Any]:
+    stream = {
+        "state": "running",
+        "waiting_s": 0.1,
+        "dropped_samples": 0,
+        "failures": 0,
+        "windows": 120,
+        "gaps": 1,
+        "lost_samples": 441,
+        "next_sample": 1_323_000,
+        "peak_dbfs": [-3.1, -3.0],
+        "rms_dbfs": [-18.2, -18.4],
+    }
+    return {
+        "version": "0.1.0",
+        "uptime_s": 60.0,
+        "resident_bytes": 131_072_000,
+        "published": 128,
+        "waiting": 0,
+        "positions": {"genre.window/radio-1": 120, "genre.segment/radio-1": 3},
+        "streams": {
+            "radio-1": stream,
+            "radio-2": {"state": "connecting", "waiting_s": 0.0, "dropped_samples": 0, "failures": 0},
+        },
+        "sources": {"radio-1": {"state": "running", "reason": "", "counters": {"overflows": 2}}},
+        "subscribers": {"console": {"alive": True, "handled": 128, "failed": 0, "missed": 0, "reason": ""}},
+    }
