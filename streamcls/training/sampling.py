@@ -1,0 +1,243 @@
+"""Drawing training batches: label, then recording, then clip, then a place in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from streamcls.errors import TrainingError
+from streamcls.training.augment import Augmenter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamcls.frontend import Frames
+    from streamcls.training.corpora import Clip
+    from streamcls.training.recipe import Recipe
+    from streamcls.training.space import FeatureSpace
+    from streamcls.training.teacher import TeacherTrack
+    from streamcls.types import FloatArray
+
+__all__ = ["Batch", "Example", "Sampler", "active_starts", "make_examples", "targets_of"]
+
+_DOMINANT_DB: Final = 12.0
+"""In a mixture, the labels of a sound that lies further below the other one are treated as unknown."""
+_TINY: Final = 1e-12
+_MIX_UP_ALPHA: Final = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step of the optimiser sees.
+
+    Attributes
+    ----------
+    features
+        Shape (batch, n_frames, n_features).
+    targets, weights
+        Shape (batch, n_labels); a weight of 0 marks a label of which nothing is known.
+    teacher
+        Shape (batch, n_classes): the teacher's posteriors, NaN where it said nothing; (batch, 0) without a teacher.
+    """
+
+    features: FloatArray
+    targets: FloatArray
+    weights: FloatArray
+    teacher: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training clip in memory: log-mel decibels, shape (n, n_bands), and the frames at which a window may begin."""
+
+    clip: Clip
+    bands: FloatArray
+    starts: np.ndarray[Any, np.dtype[np.int64]]
+    targets: FloatArray
+    weights: FloatArray
+    track: TeacherTrack | None
+
+
+def active_starts(
+    power: np.ndarray[Any, Any], n_frames: int, within_db: float | None
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the frames at which a window may begin so that its loudest frame comes within so many dB of the clip's loudest.
+
+    Parameters
+    ----------
+    power
+        Shape (n,): mean square of each frame.
+    """
+    count = len(power) - n_frames + 1
+    if count < 1:
+        return np.zeros(0, np.int64)
+    if within_db is None:
+        return np.arange(count)
+    loudest = np.lib.stride_tricks.sliding_window_view(power, n_frames).max(axis=1)
+    needed = max(float(power.max()), _TINY) * 10.0 ** (-within_db / 10.0)
+    return np.flatnonzero(loudest >= needed)
+
+
+def targets_of(clip: Clip, labels: tuple[str, ...], *, exclusive: bool) -> tuple[FloatArray, FloatArray]:
+    """Return a clip's targets and their weights, each of shape (n_labels,).
+
+    Where labels exclude each other, a negative clip (no label) asks for the uniform distribution: the model is to be unsure.
+    """
+    targets = np.array([label in clip.labels for label in labels], np.float32)
+    weights = np.array([label not in clip.unknown for label in labels], np.float32)
+    if exclusive:
+        if clip.unknown:
+            weights[:] = 0.0
+        elif not clip.labels:
+            targets[:] = 1.0 / len(labels)
+        else:
+            targets /= targets.sum()
+    return targets, weights
+
+
+def make_examples(
+    clips: Sequence[Clip],
+    frames: Sequence[Frames],
+    tracks: Sequence[TeacherTrack | None] | None,
+    recipe: Recipe,
+    space: FeatureSpace,
+) -> list[Example]:
+    """Bring clips into memory; those too short for a window are left out."""
+    labels = tuple(recipe.labels)
+    examples = []
+    for i, (clip, part) in enumerate(zip(clips, frames, strict=True)):
+        starts = active_starts(part.power, recipe.window.n_frames, clip.active_within_db)
+        if not len(starts) or (clip.short == "skip" and len(part) <= recipe.window.n_frames):
+            continue
+        targets, weights = targets_of(clip, labels, exclusive=recipe.activation == "softmax")
+        examples.append(Example(clip, space.bands(part), starts, targets, weights, tracks[i] if tracks else None))
+    return examples
+
+
+class Sampler:
+    """Draws batches for ever; deterministic by the recipe's seed.
+
+    Labels are drawn evenly (times ``label_share``), then a recording among those of the label, so that a recording with fifty
+    slices counts once, then one of its clips, then a window.
+    """
+
+    def __init__(self, examples: Sequence[Example], recipe: Recipe, space: FeatureSpace, n_classes: int) -> None:
+        self._rng = np.random.default_rng(recipe.seed)
+        self._recipe = recipe
+        self._space = space
+        self._n_classes = n_classes
+        self._augmenter = Augmenter(recipe.augmentation, space.floor_db, self._rng)
+        spec = space.spec
+        self._hop_s = spec.hop_length / spec.sample_rate
+        self._window_s = ((recipe.window.n_frames - 1) * spec.hop_length + spec.frame_length) / spec.sample_rate
+        self._strata, self._stratum_weights = self._stratify(examples)
+
+    def _stratify(self, examples: Sequence[Example]) -> tuple[list[list[list[Example]]], FloatArray]:
+        recipe = self._recipe
+        strata: dict[str, dict[str, list[Example]]] = {}
+        for example in examples:
+            clip = example.clip
+            keys = clip.labels or (("unlabelled",) if not example.weights.any() else ("negative",))
+            for key in keys:
+                strata.setdefault(key, {}).setdefault(clip.group, []).append(example)
+        missing = [label for label in recipe.labels if label not in strata]
+        if missing:
+            raise TrainingError(
+                f"no training clip has the label {', '.join(missing)}; give it clips, or take it out of the recipe"
+            )
+        shares = {key: recipe.training.label_share.get(key, 1.0) for key in strata}
+        if "unlabelled" in strata:
+            others = sum(share for key, share in shares.items() if key != "unlabelled")
+            part = recipe.distillation.unlabelled_share if self._n_classes else 0.0
+            shares["unlabelled"] = others * part / max(1.0 - part, _TINY)
+        weights = np.array(list(shares.values()), np.float32)
+        return [list(groups.values()) for groups in strata.values()], weights / weights.sum()
+
+    def batch(self, size: int) -> Batch:
+        """Draw a batch."""
+        table, rng = self._recipe.augmentation, self._rng
+        bands, targets, weights, teacher = self._draw(size)
+        if not table.is_off:
+            bands = self._augmenter.colour(bands)
+            if table.mix:
+                bands, targets, weights, teacher = self._mix(bands, targets, weights, teacher)
+            if table.nothing:
+                bands, targets, weights, teacher = self._nothing(bands, targets, weights, teacher)
+            bands = self._augmenter.channel(bands)
+        features = self._space.features(bands)
+        if table.mix_up:
+            blended = rng.random(size) < table.mix_up
+            first = np.where(blended, rng.beta(_MIX_UP_ALPHA, _MIX_UP_ALPHA, size), 1.0).astype(np.float32)
+            order = rng.permutation(size)
+            known = weights * weights[order]
+            weights = np.where(blended[:, None], known, weights)
+            features = _blend(features, features[order], first)
+            targets, teacher = _blend(targets, targets[order], first), _blend(teacher, teacher[order], first)
+        return Batch(features, targets, weights, teacher)
+
+    def plain(self, size: int) -> FloatArray:
+        """Draw features without augmentation, shape (size, n_frames, n_features): representative data for quantisation."""
+        return self._space.features(self._draw(size)[0])
+
+    def _draw(self, size: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        n_frames, rng = self._recipe.window.n_frames, self._rng
+        bands = np.empty((size, n_frames, self._space.n_bands), np.float32)
+        targets = np.empty((size, len(self._recipe.labels)), np.float32)
+        weights = np.empty_like(targets)
+        teacher = np.full((size, self._n_classes), np.nan, np.float32)
+        for i, stratum in enumerate(rng.choice(len(self._strata), size, p=self._stratum_weights)):
+            groups = self._strata[stratum]
+            group = groups[rng.integers(len(groups))]
+            example = group[rng.integers(len(group))]
+            start = int(example.starts[rng.integers(len(example.starts))])
+            bands[i] = example.bands[start : start + n_frames]
+            targets[i], weights[i] = example.targets, example.weights
+            if example.track is not None:
+                teacher[i] = example.track.over(start * self._hop_s, start * self._hop_s + self._window_s)
+        return bands, targets, weights, teacher
+
+    def _mix(
+        self, bands: FloatArray, targets: FloatArray, weights: FloatArray, teacher: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        rng, table = self._rng, self._recipe.augmentation
+        mixed = np.flatnonzero(rng.random(len(bands)) < table.mix)
+        if not len(mixed):
+            return bands, targets, weights, teacher
+        other_bands, other_targets, other_weights, other_teacher = self._draw(len(mixed))
+        snr = rng.uniform(*table.mix_snr_db, len(mixed)).astype(np.float32)
+        bands, targets, weights, teacher = bands.copy(), targets.copy(), weights.copy(), teacher.copy()
+        bands[mixed] = self._augmenter.mix(bands[mixed], self._augmenter.colour(other_bands), snr)
+        # A label of the softer sound alone, far below the louder one, is neither right nor wrong.
+        first_only = (targets[mixed] > 0) & (other_targets == 0)
+        second_only = (other_targets > 0) & (targets[mixed] == 0)
+        drowned = (second_only & (snr[:, None] > _DOMINANT_DB)) | (first_only & (snr[:, None] < -_DOMINANT_DB))
+        either = np.maximum(targets[mixed], other_targets)
+        known = (weights[mixed] * other_weights > 0) | ((targets[mixed] > 0) & (weights[mixed] > 0))
+        known |= (other_targets > 0) & (other_weights > 0)
+        targets[mixed], weights[mixed] = either, (known & ~drowned).astype(np.float32)
+        teacher[mixed] = np.maximum(teacher[mixed], other_teacher)
+        return bands, targets, weights, teacher
+
+    def _nothing(
+        self, bands: FloatArray, targets: FloatArray, weights: FloatArray, teacher: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        rng, recipe = self._rng, self._recipe
+        chosen = np.flatnonzero(rng.random(len(bands)) < recipe.augmentation.nothing)
+        if not len(chosen):
+            return bands, targets, weights, teacher
+        bands, targets, weights, teacher = bands.copy(), targets.copy(), weights.copy(), teacher.copy()
+        bands[chosen] = self._augmenter.noise((len(chosen), *bands.shape[1:]))
+        silent = chosen[rng.random(len(chosen)) < 0.5]  # noqa: PLR2004 - one half
+        bands[silent] = np.float32(self._space.floor_db)
+        targets[chosen] = 1.0 / len(recipe.labels) if recipe.activation == "softmax" else 0.0
+        weights[chosen] = 1.0
+        teacher[chosen] = np.nan
+        return bands, targets, weights, teacher
+
+
+def _blend(first: FloatArray, second: FloatArray, share: FloatArray) -> FloatArray:
+    """Blend two batches: ``share`` of the first, shape (batch,)."""
+    weight = share.reshape(-1, *([1] * (first.ndim - 1)))
+    return first * weight + second * (1.0 - weight)

@@ -1,0 +1,103 @@
+"""A teacher: a TFLite model of waveforms (YAMNet, say) whose posteriors become further targets of the network that is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from streamcls.errors import TrainingError
+from streamcls.training.features import file_hash, mono_signal, repeat_to
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamcls.training.corpora import Clip
+    from streamcls.types import FloatArray
+
+__all__ = ["Teacher", "TeacherTrack"]
+
+STRIDE_S: Final = 0.5
+_DIGEST_DIGITS: Final = 16
+
+
+class TeacherTrack:
+    """What the teacher says along one clip.
+
+    Parameters
+    ----------
+    posteriors
+        Shape (n, n_classes), 0 to 1; row ``i`` hears the ``window_s`` seconds from ``i * STRIDE_S`` on.
+    window_s
+        What the teacher hears at once, in seconds.
+    """
+
+    def __init__(self, posteriors: FloatArray, window_s: float) -> None:
+        self._posteriors = posteriors
+        self._window_s = window_s
+
+    def over(self, start_s: float, end_s: float) -> FloatArray:
+        """Average what it says of the windows that overlap a stretch of the clip by more than half, at least the nearest one."""
+        centres = np.arange(len(self._posteriors)) * STRIDE_S + self._window_s / 2
+        inside = (centres >= start_s) & (centres <= end_s)
+        if not inside.any():
+            inside[int(np.argmin(np.abs(centres - (start_s + end_s) / 2)))] = True
+        mean: FloatArray = self._posteriors[inside].astype(np.float32).mean(axis=0)
+        return mean
+
+
+class Teacher:
+    """Runs the teacher over clips and keeps its posteriors on disk, one file per teacher and content of the audio file."""
+
+    def __init__(self, model: Path, sample_rate: int, cache: Path) -> None:
+        try:
+            content = model.read_bytes()
+        except OSError as error:
+            raise TrainingError(f"distillation.teacher: {model} cannot be read: {error.strerror}") from error
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._rate = sample_rate
+        self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        self._length = int(np.prod(self._input["shape"]))
+        self.n_classes = int(self._output["shape"][-1])
+        self._folder = cache / f"teacher-{hashlib.sha256(content).hexdigest()[:_DIGEST_DIGITS]}-{sample_rate}"
+
+    def track(self, path: Path) -> TeacherTrack:
+        """Return what the teacher says along a file."""
+        kept = self._folder / f"{file_hash(path)}.npz"
+        window_s = self._length / self._rate
+        try:
+            with kept.open("rb") as file, np.load(file, allow_pickle=False) as data:
+                return TeacherTrack(data["posteriors"], window_s)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+            posteriors = self._run(path)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as part:
+            np.savez_compressed(part, posteriors=posteriors.astype(np.float16))
+        Path(part.name).replace(kept)
+        return TeacherTrack(posteriors, window_s)
+
+    def tracks(self, clips: Sequence[Clip]) -> list[TeacherTrack | None]:
+        """Return the tracks of many clips in their order, None for one without audio, with a progress bar on a terminal."""
+        from tqdm import tqdm
+
+        bar = tqdm(clips, desc="teacher", unit="clip", disable=not sys.stderr.isatty())
+        return [self.track(clip.path) if clip.row is None else None for clip in bar]
+
+    def _run(self, path: Path) -> FloatArray:
+        signal = repeat_to(mono_signal(path, self._rate), self._length)
+        rows = []
+        for start in range(0, len(signal) - self._length + 1, round(STRIDE_S * self._rate)):
+            window = signal[start : start + self._length].reshape(self._input["shape"])
+            self._interpreter.set_tensor(self._input["index"], window)
+            self._interpreter.invoke()
+            rows.append(self._interpreter.get_tensor(self._output["index"]).reshape(-1).copy())
+        return np.asarray(rows, np.float32)
