@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from streamcls import __version__
 from streamcls.bus.publisher import IN_PROCESS, Publisher
 from streamcls.config import Resolved, name_of, read_config, resolve
+from streamcls.config.resolve import expanded
 from streamcls.errors import BusError, ConfigError, Problem, StreamclsError
 from streamcls.inference import bundled_model_paths, find_bundles
 from streamcls.interfaces import PolicyContext, SourceContext
@@ -55,9 +56,7 @@ class Prepared:
 
 def model_paths(registry: Registry, extra: Iterable[str] = ()) -> list[Path]:
     """Folders of bundles in order of precedence: configured, of plugins, our own."""
-    from pathlib import Path
-
-    return [*(Path(path).expanduser() for path in extra), *registry.model_paths, *bundled_model_paths()]
+    return [*(expanded(path) for path in extra), *registry.model_paths, *bundled_model_paths()]
 
 
 def prepare(settings: Settings, registry: Registry, where: str = "") -> Prepared:

@@ -38,7 +38,7 @@ class JsonlSubscriber:
 
     def __init__(self, config: JsonlConfig) -> None:
         self._config = config
-        self._path = Path(config.path).expanduser()
+        self._path = _expanded(config.path)
         self._file: FileIO | None = None
 
     @staticmethod
@@ -46,7 +46,7 @@ class JsonlSubscriber:
         """Check that the folder is there and can be written."""
         if config.path == "-":
             return []
-        folder = Path(config.path).expanduser().resolve().parent
+        folder = _expanded(config.path).resolve().parent
         if not folder.is_dir():
             return [f"path {config.path!r}: the folder {folder} does not exist; create it"]
         return [] if os.access(folder, os.W_OK) else [f"path {config.path!r}: no permission to write in {folder}"]
@@ -97,3 +97,8 @@ class JsonlSubscriber:
         if self._file is None:
             self._file = self._path.open("ab", buffering=0)
         return self._file
+
+
+def _expanded(path: str) -> Path:
+    """Replace a leading ``~``; of a user that nobody knows it stays, and the folder will be called missing."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises there

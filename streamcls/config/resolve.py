@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from streamcls.config.schema import ComponentEntry, Settings, SubscriberEntry
 
-__all__ = ["Resolved", "ResolvedComponent", "resolve"]
+__all__ = ["Resolved", "ResolvedComponent", "expanded", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Resolved:
         """Folder for checkpoints: as configured, as systemd says, or the user's own."""
         configured = self.settings.daemon.state_dir
         if configured:
-            return _expanded(configured)
+            return expanded(configured)
         given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
         if given:
             return Path(given)
@@ -61,12 +61,9 @@ class Resolved:
         return (Path(base) if base else Path.home() / ".local" / "state") / "streamcls"
 
 
-def _expanded(path: str) -> Path:
+def expanded(path: str) -> Path:
     """Replace a leading ``~`` by a home folder; of a user that nobody knows the path stays as it is, and will be called missing."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises there
 
 
 def resolve(
@@ -168,7 +165,7 @@ def _resolve_models(resolved: Resolved, backends: Mapping[str, type[Any]], bundl
                     Problem(f"model.{name}.backend", f"{entry.backend!r} is not available: {reason}")
                 )
         if "/" in wanted:
-            resolved.bundle_paths[name] = _expanded(wanted)
+            resolved.bundle_paths[name] = expanded(wanted)
         elif wanted in bundles:
             resolved.bundle_paths[name] = bundles[wanted]
         else:

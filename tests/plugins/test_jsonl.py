@@ -139,3 +139,9 @@ def test_a_home_folder_may_be_written_with_a_tilde(tmp_path: Path, monkeypatch: 
     subscriber.handle(EVENT)
     subscriber.close()
     assert (tmp_path / "mine.jsonl").is_file()
+
+
+def test_the_home_of_an_unknown_user_is_a_folder_that_does_not_exist() -> None:
+    problems = JsonlSubscriber.preflight(JsonlSubscriber.Config(path="~nobody-of-this-name/events.jsonl"))
+    assert len(problems) == 1
+    assert "does not exist" in problems[0]
