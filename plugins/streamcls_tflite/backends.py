@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
+import subprocess
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from streamcls import BackendUnavailableError, BundleError
@@ -19,10 +22,35 @@ _FIRST_PYTHON_WITHOUT_TFLITE_RUNTIME: Final = (3, 12)
 _FIRST_NUMPY_WITHOUT_TFLITE_RUNTIME: Final = 2
 
 
+_PROBE_S: Final = 30.0
+_PROBE: Final = """
+import importlib, sys
+interpreter = importlib.import_module(sys.argv[1]).Interpreter(model_content=sys.stdin.buffer.read(), num_threads=1)
+interpreter.allocate_tensors()
+interpreter.invoke()
+"""
+
+
+@lru_cache(maxsize=16)
+def crash_of(module: str, model_bytes: bytes) -> str:
+    """Let a child process load and run a model; return how it died, or an empty string where it did not.
+
+    A runtime that does not verify a model ends the whole process on a malformed one, which no exception handler can prevent.
+    """
+    command = [sys.executable, "-c", _PROBE, module]
+    try:
+        result = subprocess.run(command, input=model_bytes, capture_output=True, timeout=_PROBE_S, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return f"it did not answer within {_PROBE_S:.0f} s"
+    return signal.Signals(-result.returncode).name if result.returncode < 0 else ""
+
+
 class _Runtime:
     name: ClassVar[str]
     module: ClassVar[str]
     install: ClassVar[str]
+    verifies: ClassVar[bool] = True
+    """Whether it checks a model's structure before it follows pointers in it."""
 
     @classmethod
     def unavailable(cls) -> str:
@@ -42,6 +70,10 @@ class _Runtime:
             module = importlib.import_module(self.module)
         except (ImportError, AttributeError, OSError) as error:
             raise BackendUnavailableError(f"backend {self.name!r}: {self.module} does not import: {error}") from error
+        if not self.verifies and (crash := crash_of(self.module, bundle.model_bytes)):
+            raise BundleError(
+                f"{bundle.path}: {self.name} crashes on the model: {crash}; it is damaged or of another format"
+            )
         try:
             interpreter: Any = module.Interpreter(model_content=bundle.model_bytes, num_threads=1)
             interpreter.allocate_tensors()
@@ -65,6 +97,7 @@ class TfliteRuntimeBackend(_Runtime):
     name = "tflite-runtime"
     module = "tflite_runtime.interpreter"
     install = "pip install 'streamcls[tflite-runtime]'"
+    verifies = False
 
     @classmethod
     def unavailable(cls) -> str:

@@ -239,7 +239,10 @@ class StreamPipeline:
         )
 
     def _status(self, state: str, reason: str, facts: dict[str, Any], sample: int | None = None) -> Event:
-        return Event("stream.status", self.stream, {"state": state, "reason": reason, **facts}, sample=sample)
+        first = {"state": state, "reason": reason}
+        return Event(
+            "stream.status", self.stream, first | facts | first, sample=sample
+        )  # a source's facts replace neither
 
     def _stamped(self, events: list[Event]) -> list[Event]:
         stamped = []

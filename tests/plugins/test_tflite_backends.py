@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,6 @@ from streamcls_tflite.backends import _Runtime
 from streamcls_tflite.classifier import TfliteClassifier
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from streamcls.inference import Bundle
 
 BACKENDS = [LiteRtBackend, TfliteRuntimeBackend]
@@ -52,23 +50,6 @@ def test_a_real_model_tells_windows_apart(backend: _Runtime, bundle: Bundle) -> 
         assert posterior.shape == (bundle.n_labels,)
         assert 0 <= posterior.min() <= posterior.max() <= 1
     assert len({posterior.tobytes() for posterior in posteriors}) > 1
-
-
-@pytest.mark.parametrize("name", ["genre-cnn", "moderation-cnn"])
-def test_the_goldens_of_a_bundle_are_reproduced_within_one_step(backend: _Runtime, name: str, tmp_path: Path) -> None:
-    path = real_bundle(tmp_path, name)
-    if not (path / "golden.npz").is_file():
-        pytest.skip(f"the bundle {path.name} has no goldens")
-    bundle = load_bundle(path)
-    classifier = backend.load(bundle)
-    with np.load(path / "golden.npz") as golden:
-        features, expected = golden["features"], golden["logits"]
-    assert len(features) > 0
-    window = make_window(bundle)
-    for given, wanted in zip(features, expected, strict=True):
-        logits = classifier.logits(replace(window, features=np.asarray(given, np.float32)))
-        assert np.abs(logits - wanted).max() <= classifier.output_step + 1e-4
-    classifier.close()
 
 
 @dataclass
@@ -110,7 +91,7 @@ def test_a_model_that_does_not_fit_is_refused_by_field(
 
 
 def test_a_truncated_model_is_refused(backend: _Runtime, bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match="cannot load the model"):
+    with pytest.raises(BundleError, match=r"cannot load the model|crashes on the model"):
         backend.load(View.of(bundle, model_bytes=bundle.model_bytes[:1_000]))
 
 

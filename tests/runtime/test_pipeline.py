@@ -487,3 +487,9 @@ def test_a_real_model_gives_the_same_events_for_any_chunking(data: Path, tmp_pat
     assert played[0] == played[1] == played[2]
     assert sum(kind == "genre.window" for kind, _, _ in played[0]) == (len(samples) * 16_000 // 22_050) // 7800 - 1
     assert [phases[0]["label"] for phases in alerts.values()] == ["siren"]
+
+
+def test_the_facts_of_a_status_replace_neither_its_state_nor_its_reason() -> None:
+    pipeline = StreamPipeline("s", StreamPlan((), {}), OfflinePool())
+    (event,) = pipeline.status(StreamStatus("s", "stalled", "silent", {"state": "running", "reason": "", "since_s": 3}))
+    assert event.data == {"state": "stalled", "reason": "silent", "since_s": 3}
