@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -87,30 +88,30 @@ def test_a_folder_that_is_gone_is_named_in_the_error(tmp_path: Path) -> None:
         JsonlSubscriber(JsonlSubscriber.Config(path=str(gone))).handle(EVENT)
 
 
-@pytest.fixture
-def largest_file() -> Iterator[int]:
-    """A disk that is full after so many bytes, as far as this process can tell."""
-    limit = 700
+@contextlib.contextmanager
+def disk_full_after(limit: int) -> Iterator[None]:
+    """A disk that is full after so many bytes of a file, as far as this process can tell. Nothing else may write meanwhile."""
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    yield limit
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_line_for_which_there_is_no_room_leaves_no_half(
-    subscriber: JsonlSubscriber, path: Path, largest_file: int
-) -> None:
+def test_a_line_for_which_there_is_no_room_leaves_no_half(subscriber: JsonlSubscriber, path: Path) -> None:
     line = len(json.dumps(EVENT, ensure_ascii=False, separators=(",", ":")).encode()) + 1
-    room = largest_file // line
-    assert room >= 1
-    for _ in range(room):
-        subscriber.handle(EVENT)
-    with pytest.raises(StreamclsError, match="cannot be written"):
-        subscriber.handle(EVENT)
-    assert path.stat().st_size == room * line
-    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [EVENT] * room
+    with disk_full_after(2 * line + line // 2):
+        for _ in range(2):
+            subscriber.handle(EVENT)
+        with pytest.raises(StreamclsError, match="cannot be written"):
+            subscriber.handle(EVENT)
+    assert path.stat().st_size == 2 * line
+    assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [EVENT] * 2
+    subscriber.handle(EVENT)
+    assert path.stat().st_size == 3 * line, "when there is room again it goes on"
 
 
 def test_a_single_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
