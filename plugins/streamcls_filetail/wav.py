@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from streamcls import AudioFormat, SourceError
+from streamcls import AudioFormat, RetryableSourceError
 
 __all__ = ["ReadAt", "WavHeader", "parse_header"]
 
@@ -123,7 +123,7 @@ def parse_header(read_at: ReadAt, name: str) -> WavHeader | None:
 
     Raises
     ------
-    SourceError
+    RetryableSourceError
         The bytes that are there cannot become the header of a WAV file that can be read; it names the file,
         the offset and the expectation.
     """
@@ -213,8 +213,8 @@ def _parse_format(fmt: bytes, name: str, at: int) -> AudioFormat:
     try:
         return AudioFormat(rate, channels, encoding)  # type: ignore[arg-type]
     except ValueError as error:
-        raise SourceError(f"{name}: no WAV file that can be read: offset {at}: {error}") from error
+        raise RetryableSourceError(f"{name}: no WAV file that can be read: offset {at}: {error}") from error
 
 
-def _corrupt(name: str, offset: int, found: str, expected: str) -> SourceError:
-    return SourceError(f"{name}: no WAV file that can be read: offset {offset}: {found}, expected {expected}")
+def _corrupt(name: str, offset: int, found: str, expected: str) -> RetryableSourceError:
+    return RetryableSourceError(f"{name}: no WAV file that can be read: offset {offset}: {found}, expected {expected}")

@@ -46,7 +46,10 @@ class JsonlSubscriber:
         """Check that the folder is there and can be written."""
         if config.path == "-":
             return []
-        folder = _expanded(config.path).resolve().parent
+        path = _expanded(config.path)
+        if path.is_dir():
+            return [f"path {config.path!r} is a folder; name a file in it"]
+        folder = path.resolve().parent
         if not folder.is_dir():
             return [f"path {config.path!r}: the folder {folder} does not exist; create it"]
         return [] if os.access(folder, os.W_OK) else [f"path {config.path!r}: no permission to write in {folder}"]

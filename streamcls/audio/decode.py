@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from streamcls.types import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from streamcls.types import FloatArray
 
@@ -43,7 +43,7 @@ def decode_file(path: Path | str, stream: str) -> Iterator[Chunk]:
     position = 0
     rate = 0
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with _open(path) as container:
             if not container.streams.audio:
                 raise AudioError(f"{path}: no audio track in it")
             resampler: av.AudioResampler | None = None
@@ -70,7 +70,7 @@ def duration_s(path: Path | str) -> float | None:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with _open(path) as container:
             return container.duration / 1e6 if container.duration else None
     except (av.FFmpegError, ValueError, OSError):
         return None
@@ -80,3 +80,20 @@ def read_file(path: Path | str) -> tuple[FloatArray, int]:
     """Decode a whole file into samples of shape (n, channels) and its rate in hertz."""
     chunks = list(decode_file(path, ""))
     return np.concatenate([chunk.samples for chunk in chunks]), chunks[0].sample_rate
+
+
+def _open(path: Path | str) -> Any:
+    """Open a file for decoding, whatever its tags are encoded in.
+
+    It is opened as a file and nothing else: FFmpeg would take a name with a colon for a protocol, and what a playlist names for
+    something to fetch.
+    """
+    import av
+
+    url, only_files = f"file:{Path(path).absolute()}", {"protocol_whitelist": "file"}
+    try:
+        return av.open(url, container_options=only_files)
+    except (
+        UnicodeDecodeError
+    ):  # PyAV before 19 reads tags strictly unless it is told not to; from 19 on it cannot be told
+        return av.open(url, container_options=only_files, metadata_errors="ignore")

@@ -80,6 +80,7 @@ def _stream_name(file: Path) -> str:
 
 def _classify_file(file: Path, stream: str, plan: StreamPlan, pool: OfflinePool, output: str) -> None:
     from streamcls.audio.decode import decode_file
+    from streamcls.errors import AudioError
     from streamcls.runtime.offline import classify_chunks
 
     findings: dict[str, Event] = {}
@@ -93,23 +94,31 @@ def _classify_file(file: Path, stream: str, plan: StreamPlan, pool: OfflinePool,
             yield chunk
 
     chunks = counted(_with_progress(decode_file(file, stream), file))
-    for event in classify_chunks(stream, chunks, plan, pool):
-        windows += event.kind.endswith(".window")
-        if output == "jsonl":
-            line = {"type": f"streamcls.{event.kind}", "subject": stream, "data": event.data}
-            click.echo(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
-        elif "phase" in event.data:
-            findings[event.data["id"]] = event
-    if output == "table":
+    broken: AudioError | None = None
+    try:
+        for event in classify_chunks(stream, chunks, plan, pool):
+            windows += event.kind.endswith(".window")
+            if output == "jsonl":
+                line = {"type": f"streamcls.{event.kind}", "subject": stream, "data": event.data}
+                click.echo(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+            elif "phase" in event.data:
+                findings[event.data["id"]] = event
+    except AudioError as error:
+        broken = error  # what was found before the damage is told first
+    if output == "table" and (length_s or broken is None):
         click.echo(f"{file}  ({length_s:.1f} s)")
-        if findings:
-            click.echo(
-                table(
-                    [_row(event) for event in findings.values()],
-                    ["FROM", "TO", "KIND", "LABEL", "PROBABILITY", "REMARK"],
-                )
-            )
+        _show(list(findings.values()), windows)
+    if broken is not None:
+        raise broken
     _warn_if_short(file, length_s, plan)
+
+
+def _show(findings: list[Event], windows: int) -> None:
+    if findings:
+        header = ["FROM", "TO", "KIND", "LABEL", "PROBABILITY", "REMARK"]
+        click.echo(table([_row(event) for event in findings], header))
+    elif windows:
+        click.echo("nothing held for long enough to be a segment or an alert; --format jsonl shows every window")
 
 
 def _row(event: Event) -> list[str]:

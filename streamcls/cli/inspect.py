@@ -87,9 +87,14 @@ def plugins(*, as_json: bool) -> int:
 
     from streamcls.plugins import discover
 
-    logging.getLogger("streamcls.plugins").setLevel(logging.CRITICAL)  # the listing says it
-    registry = discover()
-    registry.add_commands(_own_commands())
+    log = logging.getLogger("streamcls.plugins")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # the listing says it
+    try:
+        registry = discover()
+        registry.add_commands(_own_commands())
+    finally:
+        log.setLevel(level)
     records = registry.records
     if as_json:
         click.echo(json.dumps([asdict(record) for record in records], indent=2))

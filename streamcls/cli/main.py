@@ -60,7 +60,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="streamcls")
 def cli() -> None:
-    r"""Classify audio streams: music genre and content moderation, as events over ZeroMQ.
+    """Classify audio streams: music genre and content moderation, as events over ZeroMQ.
 
     \b
     streamcls run                      the embedded demo, on this terminal
@@ -70,7 +70,7 @@ def cli() -> None:
     streamcls listen                   the events of a running daemon
 
     Exit status: 0 done or stopped, 1 failure, 2 wrong usage, 78 wrong configuration.
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
 for _module in (run, classify, inspect, listen, train):
@@ -94,13 +94,23 @@ def main(arguments: list[str] | None = None) -> None:
         code = 1
     except ReaderGoneError:
         code = 0
-    _flush()
+    except OSError as error:
+        click.echo(f"streamcls: {error.filename or 'standard output'}: {error.strerror}", err=True)
+        code = 1
+    code = _flush() or code
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _flush() -> None:
-    """Write out what is buffered; where nobody reads it any more, throw it away, or the interpreter would complain at its end."""
+def _flush() -> int:
+    """Write out what is buffered; where that cannot be, throw it away, or the interpreter would complain at its end.
+
+    Returns 1 where something was lost that somebody wanted, else 0.
+    """
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"streamcls: standard output: {error.strerror}", err=True)
+            return 1
+    return 0

@@ -90,14 +90,14 @@ def train(
     recipe: Path | None, folder: Path | None, name: str | None, data: tuple[str, ...], output: Path | None, epochs: int | None,
     quick: bool, cache: Path | None, keep_float: Path | None, backend: str,
 ) -> None:  # fmt: skip
-    r"""Train a model from a RECIPE (TOML) and write it as a bundle.
+    """Train a model from a RECIPE (TOML) and write it as a bundle.
 
     \b
     streamcls train models/genre-cnn/recipe.toml --data gtzan_full30=/data/gtzan
     streamcls train --folder my-sounds        label/file folders, no recipe needed
 
     Needs TensorFlow: pip install 'streamcls[train]'.
-    """
+    """  # noqa: D301 - click wants the character itself
     from streamcls.training import TrainOptions, load_recipe
     from streamcls.training import train as run_training
     from streamcls.training.folder import recipe_for_folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from streamcls.audio import Run
+from streamcls.errors import AudioError
 from streamcls.runtime.pipeline import StreamPipeline
 
 if TYPE_CHECKING:
@@ -37,8 +38,18 @@ class OfflinePool:
 
 
 def classify_chunks(stream: str, chunks: Iterable[Chunk], plan: StreamPlan, pool: OfflinePool) -> Iterator[Event]:
-    """Yield the events of a stream that ends; what is open at its end is closed with the reason ``end of stream``."""
+    """Yield the events of a stream that ends; what is open at its end is closed with the reason ``end of stream``.
+
+    Raises
+    ------
+    AudioError
+        The chunks broke off, after what was open has been closed with the reason ``source lost``.
+    """
     pipeline = StreamPipeline(stream, plan, pool)
-    for chunk in chunks:
-        yield from pipeline.push(Run(chunk.samples, chunk.sample_rate, chunk.first_sample, chunk.captured_at))
+    try:
+        for chunk in chunks:
+            yield from pipeline.push(Run(chunk.samples, chunk.sample_rate, chunk.first_sample, chunk.captured_at))
+    except AudioError:
+        yield from pipeline.close("source lost", flush=True)
+        raise
     yield from pipeline.close("end of stream", flush=True)

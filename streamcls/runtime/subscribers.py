@@ -105,12 +105,12 @@ class SubscriberThread(threading.Thread):
         try:
             with self._client as client:
                 for event in client.synchronise(5.0):
-                    self._handle(subscriber, event)
+                    self._hand_over(subscriber, event)
                 self.ready.set()
                 while not self._finishing.is_set():
                     received = client.receive(_POLL_S)
                     if received is not None:
-                        self._handle(subscriber, received)
+                        self._hand_over(subscriber, received)
                 self._drain(client, subscriber)
         except BusError as error:
             self.reason = str(error)
@@ -128,12 +128,12 @@ class SubscriberThread(threading.Thread):
     def _drain(self, client: EventClient, subscriber: Subscriber) -> None:
         try:
             for event in client.synchronise(self._drain_s):
-                self._handle(subscriber, event)
+                self._hand_over(subscriber, event)
         except BusError:
             self.reason = f"it did not take all that was published within {self._drain_s:g} s of the stop"
             _log.warning("subscriber %s: %s", self.subscriber_name, self.reason)
 
-    def _handle(self, subscriber: Subscriber, event: dict[str, Any]) -> None:
+    def _hand_over(self, subscriber: Subscriber, event: dict[str, Any]) -> None:
         if handle_guarded(self.subscriber_name, subscriber, event, self._finishing.wait):
             self.handled += 1
         else:

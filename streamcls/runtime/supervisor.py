@@ -138,6 +138,7 @@ class SourceThread(threading.Thread):
                 reason = str(error)
             except SourceError as error:
                 self._lost("failed", str(error))
+                self._end_streams()  # others may deliver streams of these names now
                 return
             except Exception as error:  # noqa: BLE001 - a stranger's code: the others go on
                 _log.exception("source %s: it raised", self.source_name)

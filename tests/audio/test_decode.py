@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -206,3 +207,16 @@ def test_the_stated_length_is_known_before_decoding(tmp_path: Path) -> None:
     raw = tmp_path / "text.wav"
     raw.write_bytes(b"no audio")
     assert duration_s(raw) is None
+
+
+def test_tags_that_are_not_utf_8_do_not_matter(tmp_path: Path) -> None:
+    text = b"caf\xe9 \xff\xfe!"
+    info = b"INFOIART" + struct.pack("<I", len(text)) + text
+    pcm = struct.pack("<4h", 0, 8192, -8192, 16384)
+    body = b"WAVE" + b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 16000, 2, 16)
+    body += b"LIST" + struct.pack("<I", len(info)) + info + b"data" + struct.pack("<I", len(pcm)) + pcm
+    path = tmp_path / "tagged.wav"
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    samples, rate = read_file(path)
+    assert rate == 8000
+    assert samples[:, 0].tolist() == [0.0, 0.25, -0.25, 0.5]

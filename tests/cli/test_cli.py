@@ -6,9 +6,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import wave
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -557,3 +559,44 @@ def test_a_running_daemon_never_loads_what_belongs_to_training(tmp_path: Path) -
 def test_python_m_streamcls_is_the_command() -> None:
     assert isinstance(cli, click.Group)
     assert streamcls("--help").stdout.startswith("Usage: streamcls [OPTIONS] COMMAND")
+
+
+class TestDamagedAndShort:
+    @staticmethod
+    def _noise(path: Path, seconds: float) -> Path:
+        rate = 22_050
+        samples = np.random.default_rng(3).standard_normal(int(seconds * rate)) * 3000
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes(samples.astype("<i2").tobytes())
+        return path
+
+    def test_a_short_file_says_that_nothing_held_for_long_enough(self, tmp_path: Path) -> None:
+        result = CliRunner().invoke(cli, ["classify", str(self._noise(tmp_path / "short.wav", 4.0))])
+        assert result.exit_code == 0
+        assert "nothing held for long enough" in result.output
+
+    def test_a_name_with_a_colon_is_a_file_and_no_protocol(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._noise(tmp_path / "2026-11-22T08:05:06.wav", 8.0)
+        monkeypatch.chdir(tmp_path)
+        result = CliRunner().invoke(cli, ["classify", "2026-11-22T08:05:06.wav"])
+        assert result.exit_code == 0, result.output
+        assert "8.0 s" in result.output
+
+    def test_a_playlist_leads_nowhere(self, tmp_path: Path) -> None:
+        """What it names over the network is not fetched: nothing but files may be opened."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(0.2)
+            playlist = tmp_path / "list.m3u8"
+            url = f"http://127.0.0.1:{server.getsockname()[1]}/a.mp3"
+            playlist.write_text(
+                f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{url}\n#EXT-X-ENDLIST\n", encoding="utf-8"
+            )
+            result = CliRunner().invoke(cli, ["classify", str(playlist)])
+            assert "list.m3u8: cannot be decoded" in result.output
+            with pytest.raises(TimeoutError):
+                server.accept()
