@@ -29,6 +29,7 @@ __all__ = ["IN_PROCESS", "Publisher"]
 _log = logging.getLogger("streamcls.bus")
 
 IN_PROCESS: Final = "inproc://streamcls-events"
+_TERM_S: Final = 1.0
 _LONGEST_SUBSCRIPTION: Final = 512
 """Bytes; a peer that sends a longer frame is disconnected."""
 _MOST_REQUESTS: Final = 1_000
@@ -163,7 +164,11 @@ class Publisher:
             os.close(self._wake_read)
             os.close(self._wake_write)
         if self._owns_context:
-            self.context.destroy(linger=500)
+            # Not destroy(), which closes sockets under the threads that use them. Those learn of the end and close their own; one
+            # that hangs in its subscriber is left behind.
+            ending = threading.Thread(target=self.context.term, name="bus-end", daemon=True)
+            ending.start()
+            ending.join(_TERM_S)
 
     def _wake(self) -> None:
         """Make the bus thread look; called with the lock held, so that the pipe is not closed meanwhile."""

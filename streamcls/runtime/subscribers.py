@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.bus import EventClient
 from streamcls.errors import BusError
+from streamcls.runtime.complaints import Complaints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,11 +28,15 @@ _POLL_S: Final = 0.2
 
 
 def handle_guarded(
-    name: str, subscriber: Subscriber, event: dict[str, Any], pause: Callable[[float], object] = time.sleep
+    name: str,
+    subscriber: Subscriber,
+    event: dict[str, Any],
+    pause: Callable[[float], object] = time.sleep,
+    complain: Callable[[str], None] = _log.error,
 ) -> bool:
     """Give an event to a subscriber, again where it raises, at most three times; return whether it took it.
 
-    What it did not take is named in the log.
+    What it did not take goes to ``complain``, by default the log.
 
     Raises
     ------
@@ -47,9 +52,7 @@ def handle_guarded(
             if attempt + 1 < _ATTEMPTS:
                 pause(_FIRST_PAUSE_S * 2**attempt)
                 continue
-            _log.error(
-                "subscriber %s did not take the event %s: %s: %s", name, event["id"], type(error).__name__, error
-            )
+            complain(f"subscriber {name} did not take the event {event['id']}: {type(error).__name__}: {error}")
             _log.debug("subscriber %s", name, exc_info=True)
             return False
         return True
@@ -82,6 +85,7 @@ class SubscriberThread(threading.Thread):
         self._client = EventClient(endpoint, kinds=kinds, streams=streams, context=context)
         self._finishing = threading.Event()
         self._drain_s = 1.0
+        self._complaints = Complaints(_log.error)
 
     @property
     def missed(self) -> int:
@@ -120,6 +124,8 @@ class SubscriberThread(threading.Thread):
             _log.warning("subscriber %s: %s; it has ended", self.subscriber_name, self.reason)
         finally:
             self.ready.set()
+            if self.failed:
+                _log.error("subscriber %s did not take %d events in all", self.subscriber_name, self.failed)
             try:
                 subscriber.close()
             except Exception:  # noqa: BLE001 - as above
@@ -134,8 +140,10 @@ class SubscriberThread(threading.Thread):
             _log.warning("subscriber %s: %s", self.subscriber_name, self.reason)
 
     def _hand_over(self, subscriber: Subscriber, event: dict[str, Any]) -> None:
-        if handle_guarded(self.subscriber_name, subscriber, event, self._finishing.wait):
+        name, complaints = self.subscriber_name, self._complaints
+        if handle_guarded(name, subscriber, event, self._finishing.wait, complaints.complain):
             self.handled += 1
+            complaints.recovered(f"subscriber {name} takes events again")
         else:
             self.failed += 1
 

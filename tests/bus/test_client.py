@@ -187,6 +187,7 @@ def test_using_it_unconnected_or_after_its_context_went_is_an_error_of_the_bus()
         client.connect()
     with pytest.raises(BusError, match="cannot receive"):
         client.receive(1)
+    client.close()
 
 
 class TestWhatIsMissing:
