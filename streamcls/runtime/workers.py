@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.runtime.inbox import Inbox
@@ -60,7 +60,6 @@ class StreamSlot:
     queued: bool = False
     state: str = "connecting"
     claims: int = 0
-    last_piece: float = field(default_factory=time.monotonic)
 
     def renew(self) -> None:
         """Forget the stream that ended, for the one of the same name that follows it in the inbox."""
@@ -188,7 +187,6 @@ class Worker(threading.Thread):
             slot.good_pieces += 1
             if slot.good_pieces >= _WELL_AGAIN:
                 slot.failures = 0
-        slot.last_piece = time.monotonic()
         for event in events:
             self._publish(event)
         if isinstance(piece, EndOfStream):

@@ -190,6 +190,15 @@ class TestSource:
         events.wait_for(lambda all_: "failed" in [e.data["state"] for e in all_])
         assert events.states() == ["running", "ended", "failed"]
 
+    def test_when_it_has_failed_another_may_deliver_a_stream_of_that_name(
+        self, router: Router, events: Collector
+    ) -> None:
+        run_source(router, ListSource([audio(0, 500), SourceError("no such station")]))
+        assert router.streams_of("radio-1") == []
+        stop = threading.Event()
+        assert router.route("another", audio(0, 500), live=False, stop=stop)
+        events.wait_for(lambda all_: [e.data["state"] for e in all_].count("running") == 2)
+
     def test_one_that_is_lost_before_it_has_a_stream_speaks_under_its_own_name_and_opens_none(
         self, router: Router, events: Collector, workers: list[Worker]
     ) -> None:
