@@ -6,10 +6,12 @@ import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import realbundle
 from realbundle import real_bundle
 
 from streamcls import BackendUnavailableError, BundleError
@@ -156,6 +158,19 @@ def test_state_is_reset_before_every_window() -> None:
     for count in range(1, 4):
         assert classifier.logits(Window(np.arange(4, dtype=np.float32))).tolist() == [0, 2, 4, 6]
         assert interpreter.resets == count
+
+
+def test_a_recurrent_model_says_the_same_of_the_same_window_whatever_it_heard_before(backend: _Runtime) -> None:
+    # Six steps of four features, an LSTM of three units as one fused operation, a dense layer of two outputs.
+    path = Path(realbundle.__file__).with_name("recurrent.tflite")
+    classifier = backend.load(View(path, path.read_bytes(), (1, 6, 4), 2))
+    rng = np.random.default_rng(1)
+    windows = [Window(rng.standard_normal((6, 4)).astype(np.float32)) for _ in range(2)]
+    first = classifier.logits(windows[0])
+    assert np.ptp(first) > 0
+    np.testing.assert_array_equal(classifier.logits(windows[0]), first)
+    assert not np.array_equal(classifier.logits(windows[1]), first)
+    np.testing.assert_array_equal(classifier.logits(windows[0]), first)
 
 
 def test_quantised_tensors_are_converted_by_scale_and_zero_point() -> None:
