@@ -297,6 +297,8 @@ class ModelInfo:
         Taxonomy id by label, e.g. ``audioset:/m/06by7``; may lack labels.
     thresholds
         Decision threshold by label as the bundle recommends; may be empty.
+    background
+        Labels that mean "none of the others"; a policy takes them for no opinion.
     """
 
     name: str
@@ -310,6 +312,7 @@ class ModelInfo:
     front_end_digest: str = ""
     taxonomy: Mapping[str, str] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    background: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from streamcls import ComponentConfig
+from streamcls.decision import MapSetting  # noqa: TC001 - pydantic reads it when the class is made
 
 __all__ = ["GenreConfig"]
 
@@ -15,8 +16,9 @@ class GenreConfig(ComponentConfig):
     models: tuple[str, ...] = Field(
         default=(), description="Models to listen to; empty: every model whose task is genre."
     )
-    map: dict[str, str] = Field(
-        default_factory=dict, description="Model label to genre; labels left out are ignored. Empty: as they are."
+    map: MapSetting = Field(
+        default_factory=dict,
+        description="Model label to genre; labels left out are ignored. Empty: as they are. Or the ready map 'audioset'.",
     )
     smooth_s: float = Field(default=4.0, ge=0, le=600, description="Posteriors are averaged over this long.")
     enter: float = Field(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 
 from streamcls import Event
-from streamcls.decision import Finding, LabelMap, MovingAverage
+from streamcls.decision import Finding, MovingAverage, label_map
 from streamcls.types import Posterior
 from streamcls_genre.config import GenreConfig
 
@@ -35,7 +35,8 @@ class GenrePolicy:
         self._config = config
         self._context = context
         model = context.model
-        self._map = LabelMap(model.labels, config.map, exclusive=model.exclusive)
+        self._map = label_map(model, config.map, "genre")
+        self._is_genre = np.array([label not in model.background for label in self._map.labels])
         self._average: MovingAverage | None = None
         self._segment: Finding | None = None
         self._candidate: Finding | None = None
@@ -87,17 +88,30 @@ class GenrePolicy:
         """Return the label that this window speaks for, given the label that holds."""
         config = self._config
         best = int(np.argmax(smoothed))
+        best_label = self._map.labels[best] if self._is_genre[best] else UNSURE
         holding = self._segment.label if self._segment is not None else UNSURE
         if holding != UNSURE:
             held = float(smoothed[self._map.labels.index(holding)])
             beaten = smoothed[best] >= config.enter and smoothed[best] >= held + config.margin
             if held >= config.leave and not beaten:
                 return holding
-        return self._map.labels[best] if smoothed[best] >= config.enter else UNSURE
+        return best_label if smoothed[best] >= config.enter else UNSURE
+
+    def _cause(self, smoothed: FloatArray, *, silent: bool) -> str:
+        """Say why nothing is decided."""
+        if silent:
+            return "silence"
+        return "nothing stands out" if self._is_genre[int(np.argmax(smoothed))] else "none of its genres"
+
+    def _probability(self, label: str, smoothed: FloatArray) -> float:
+        """Return the probability of a label; of ``unsure``, that the likeliest genre is not the right one."""
+        if label == UNSURE:
+            return float(1.0 - smoothed[self._is_genre].max(initial=0.0))
+        return float(smoothed[self._map.labels.index(label)])
 
     def _decide(self, item: Posterior, smoothed: FloatArray, *, silent: bool) -> list[Event]:
         label = UNSURE if silent else self._choose(smoothed)
-        probability = float(1.0 - smoothed.max()) if label == UNSURE else float(smoothed[self._map.labels.index(label)])
+        probability = self._probability(label, smoothed)
         if self._segment is not None and label == self._segment.label:
             self._candidate = None
             return self._extend(self._segment, item, probability)
@@ -106,7 +120,7 @@ class GenrePolicy:
             first = item.first_sample if self._segment is None else max(item.first_sample, self._segment.end_sample)
             candidate = Finding(self._context, "genre.segment", label, first, item.end_sample, item.sample_rate)
             if label == UNSURE:
-                candidate.extra["cause"] = "silence" if silent else "nothing stands out"
+                candidate.extra["cause"] = self._cause(smoothed, silent=silent)
             self._candidate = candidate
         candidate.extend(item.end_sample, probability)
         # The time that the label held is counted from window end to window end, so that it does not depend on the window's length.
@@ -127,7 +141,7 @@ class GenrePolicy:
 
     def _window_event(self, item: Posterior, values: FloatArray, smoothed: FloatArray, *, silent: bool) -> Event:
         best = int(np.argmax(smoothed))
-        sure = not silent and smoothed[best] >= self._config.enter
+        sure = not silent and self._is_genre[best] and smoothed[best] >= self._config.enter
         data: dict[str, Any] = {
             "policy": self._context.policy,
             "model": item.model,
@@ -136,7 +150,7 @@ class GenrePolicy:
             "end_sample": item.end_sample,
             "sample_rate": item.sample_rate,
             "label": self._map.labels[best] if sure else UNSURE,
-            "probability": round(float(smoothed[best]), 4),
+            "probability": round(float(smoothed[self._is_genre].max(initial=0.0)), 4),
             "posterior": {label: round(float(value), 4) for label, value in zip(self._map.labels, values, strict=True)},
             "level_dbfs": round(item.level_dbfs, 1),
         }

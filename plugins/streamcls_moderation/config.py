@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 
 from streamcls import ComponentConfig
+from streamcls.decision import MapSetting  # noqa: TC001 - pydantic reads it when the class is made
 
 __all__ = ["DEFAULT_RULES", "ModerationConfig", "Rule"]
 
@@ -42,11 +43,15 @@ DEFAULT_RULES: Final = {
     "gun_shot": Rule(k=1, n=2, severity="critical", action="block"),
     "explosion": Rule(k=1, n=2, severity="critical", action="block"),
     "screaming": Rule(severity="high"),
-    "siren": Rule(k=3, n=4, severity="medium"),
-    "glass_breaking": Rule(severity="medium"),
-    "crying_baby": Rule(k=3, n=5, severity="low"),
+    "siren": Rule(severity="medium"),
+    "glass_breaking": Rule(k=1, n=2, severity="medium"),
+    "crying_baby": Rule(severity="low"),
 }
-"""Rules for the labels that the shipped bundles know; those that a model does not put out are ignored."""
+"""Rules for the labels that the shipped bundles know; those that a model does not put out are ignored.
+
+Breaking glass is over within a window; a siren or a child goes on. Of the rules tried on a validation programme, these find the most at
+the same number of false alerts an hour, and within two seconds.
+"""
 
 
 class ModerationConfig(ComponentConfig):
@@ -55,8 +60,9 @@ class ModerationConfig(ComponentConfig):
     models: tuple[str, ...] = Field(
         default=(), description="Models to listen to; empty: every model whose task is moderation."
     )
-    map: dict[str, str] = Field(
-        default_factory=dict, description="Model label to moderation label; others are ignored. Empty: as they are"
+    map: MapSetting = Field(
+        default_factory=dict,
+        description="Model label to moderation label; others are ignored. Empty: as they are. Or the ready map 'audioset'.",
     )
     labels: dict[str, Rule] | None = Field(default=None, description="Rule by label; none: the built-in rules.")
     update_s: float = Field(

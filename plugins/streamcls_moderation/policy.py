@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from streamcls import Event
-from streamcls.decision import Finding, KOfN, LabelMap
+from streamcls.decision import Finding, KOfN, label_map
 from streamcls.types import Posterior
 from streamcls_moderation.config import DEFAULT_RULES, ModerationConfig, Rule
 
@@ -61,7 +61,7 @@ class ModerationPolicy:
         self._config = config
         self._context = context
         model = context.model
-        self._map = LabelMap(model.labels, config.map, exclusive=model.exclusive)
+        self._map = label_map(model, config.map, "moderation")
         rules = (
             config.labels
             if config.labels is not None
@@ -77,7 +77,8 @@ class ModerationPolicy:
         self._watches = {label: self._watch(label, rule) for label, rule in rules.items()}
 
     def _watch(self, label: str, rule: Rule) -> _Watch:
-        recommended = self._context.model.thresholds.get(label, _DEFAULT_ENTER)
+        thresholds = {**self._map.thresholds, **self._context.model.thresholds}
+        recommended = thresholds.get(label, _DEFAULT_ENTER)
         enter = rule.enter if rule.enter is not None else recommended
         leave = rule.leave if rule.leave is not None else round(_LEAVE_OF_ENTER * enter, 4)
         return _Watch(rule, enter, min(leave, enter), KOfN(rule.k, rule.n))
@@ -172,8 +173,7 @@ class ModerationPolicy:
 
     def _facts(self, label: str, watch: _Watch) -> dict[str, Any]:
         model = self._context.model
-        sources = [source for source, target in self._config.map.items() if target == label] or [label]
-        taxonomy = [model.taxonomy[source] for source in sources if source in model.taxonomy]
+        taxonomy = [model.taxonomy[source] for source in self._map.sources[label] if source in model.taxonomy]
         return {
             "taxonomy": taxonomy,
             "severity": watch.rule.severity,

@@ -50,12 +50,16 @@ class WindowTable(_Table):
 
 
 class CalibrationTable(_Table):
-    """``[calibration]``: see :class:`~streamcls.inference.calibration.Calibration`."""
+    """``[calibration]``: see :class:`~streamcls.inference.calibration.Calibration`.
+
+    ``background`` names labels that mean "none of the others": speech or noise to a genre model, say.
+    """
 
     activation: Literal["softmax", "sigmoid", "identity"]
     temperature: float = Field(default=1.0, gt=0, le=1_000, allow_inf_nan=False)
     bias: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = ()
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    background: tuple[str, ...] = ()
 
 
 class Manifest(_Table):
@@ -162,6 +166,7 @@ class Bundle:
             front_end_digest=self.spec.digest,
             taxonomy=self.taxonomy,
             thresholds=self.manifest.calibration.thresholds,
+            background=self.manifest.calibration.background,
         )
 
 
@@ -272,8 +277,10 @@ def _check_consistency(bundle: Bundle) -> None:
     bias = manifest.calibration.bias
     if bias and len(bias) != bundle.n_labels:
         raise BundleError(f"{path}: calibration.bias has {len(bias)} values for {bundle.n_labels} labels")
-    unknown = sorted(set(manifest.calibration.thresholds) - set(bundle.labels))
-    if unknown:
-        raise BundleError(
-            f"{path}: calibration.thresholds names {', '.join(unknown)}, which {manifest.model.labels} does not have"
-        )
+    calibration = manifest.calibration
+    for key, used in (("thresholds", calibration.thresholds), ("background", calibration.background)):
+        unknown = sorted(set(used) - set(bundle.labels))
+        if unknown:
+            raise BundleError(
+                f"{path}: calibration.{key} names {', '.join(unknown)}, which {manifest.model.labels} does not have"
+            )

@@ -331,3 +331,37 @@ def test_segments_hardly_depend_on_the_stride(stride_s: float) -> None:
     closed = [d for d in of(events, "genre.segment") if d["phase"] == "closed"]
     assert [d["label"] for d in closed] == ["rock", "jazz", UNSURE]
     assert [d["first_sample"] / RATE for d in closed] == [0, pytest.approx(24.5, abs=1.5), pytest.approx(45.5, abs=1.5)]
+
+
+WITH_OTHER = ("rock", "jazz", "other")
+
+
+def _with_background(**keys: object) -> GenrePolicy:
+    return GenrePolicy(
+        GenreConfig.model_validate({"smooth_s": 0, "min_duration_s": 2, **keys}),
+        context(WITH_OTHER, background=("other",)),
+    )
+
+
+def test_where_the_background_wins_the_stream_is_unsure_however_sure_the_model_is() -> None:
+    policy = _with_background()
+    events = [e for i in range(4) for e in policy.update(posterior(WITH_OTHER, [0.05, 0.05, 0.9], WINDOW_S + i))]
+    (opened,) = of(events, "genre.segment")
+    assert (opened["label"], opened["cause"]) == (UNSURE, "none of its genres")
+    assert opened["probability"]["mean"] == pytest.approx(0.95, abs=1e-3)
+    for window in of(events, "genre.window"):
+        assert (window["label"], window["probability"]) == (UNSURE, 0.05)
+        assert window["posterior"] == {"rock": 0.05, "jazz": 0.05, "other": 0.9}
+
+
+def test_a_genre_ends_when_the_background_takes_over() -> None:
+    policy = _with_background(window_events=False)
+    programme = [[0.9, 0.05, 0.05]] * 4 + [[0.05, 0.05, 0.9]] * 3
+    events = [e for i, v in enumerate(programme) for e in policy.update(posterior(WITH_OTHER, v, WINDOW_S + i))]
+    assert _phases(events) == [("opened", "rock"), ("closed", "rock"), ("opened", UNSURE)]
+
+
+def test_a_genre_that_the_background_outweighs_is_not_reported() -> None:
+    policy = _with_background(window_events=False)
+    events = [e for i in range(4) for e in policy.update(posterior(WITH_OTHER, [0.46, 0.04, 0.5], WINDOW_S + i))]
+    assert _phases(events) == [("opened", UNSURE)]
