@@ -1,4 +1,4 @@
-"""``check``, ``config``, ``plugins`` and ``models``: look before you run."""
+"""``check``, ``config`` and ``plugins``: look before you run."""
 
 from __future__ import annotations
 
@@ -137,60 +137,7 @@ def _own_commands() -> click.Group:
     return click.Group(commands=own)
 
 
-@click.command("models", short_help="List and verify the model bundles.")
-@click.option("--path", "paths", multiple=True, help="A further folder of bundles.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def models(paths: tuple[str, ...], *, as_json: bool) -> int:
-    """List every model bundle that is found, and verify it. Exit status 1 if one is damaged."""
-    from streamcls.daemon import model_paths
-    from streamcls.errors import BundleError
-    from streamcls.inference import find_bundles, load_bundle
-    from streamcls.plugins import discover
-
-    facts: list[dict[str, Any]] = []
-    for name, path in find_bundles(model_paths(discover(), paths)).items():
-        try:
-            bundle = load_bundle(path)
-        except BundleError as error:
-            facts.append({"name": name, "path": str(path), "error": str(error)})
-            continue
-        manifest = bundle.manifest
-        facts.append(
-            {
-                "name": name,
-                "version": manifest.version,
-                "task": manifest.task,
-                "labels": list(bundle.labels),
-                "quantisation": manifest.model.quantisation,
-                "bytes": len(bundle.model_bytes),
-                "front_end": bundle.spec.kind,
-                "sample_rate": bundle.spec.sample_rate,
-                "window_s": round(bundle.window_s, 3),
-                "stride_s": round(bundle.stride_s(manifest.window.stride_frames), 3),
-                "path": str(path),
-            }
-        )
-    if as_json:
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-    else:
-        rows = [
-            [fact["name"], "damaged", "", "", "", fact["error"]]
-            if "error" in fact
-            else [
-                fact["name"],
-                fact["version"],
-                fact["task"],
-                f"{fact['quantisation']}, {fact['bytes'] / 1024:.0f} KiB",
-                f"{fact['window_s']:.2f} s every {fact['stride_s']:.2f} s",
-                " ".join(fact["labels"][:12]) + (f" … ({len(fact['labels'])})" if len(fact["labels"]) > 12 else ""),  # noqa: PLR2004
-            ]
-            for fact in facts
-        ]
-        click.echo(table(rows, ["MODEL", "VERSION", "TASK", "FORMAT", "WINDOW", "LABELS"]))
-    return 1 if any("error" in fact for fact in facts) else 0
-
-
 def register(cli: click.Group) -> None:
     """Add the commands."""
-    for command in (check, show_config, plugins, models):
+    for command in (check, show_config, plugins):
         cli.add_command(command)

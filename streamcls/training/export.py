@@ -17,7 +17,7 @@ from streamcls.training.toml import dump_toml
 if TYPE_CHECKING:
     from streamcls.training.recipe import Recipe
 
-__all__ = ["BundleContent", "frozen_recipe", "replace_folder", "write_bundle"]
+__all__ = ["BundleContent", "frozen_recipe", "replace_folder", "write_bundle", "write_files"]
 
 _MODEL: Final = "model.tflite"
 _LABELS: Final = "labels.txt"
@@ -81,14 +81,20 @@ def write_bundle(folder: Path, recipe: Recipe, content: BundleContent) -> Path:
             "activation": recipe.activation,
             "temperature": content.temperature,
             "thresholds": content.thresholds,
+            **({"background": list(recipe.background)} if recipe.background else {}),
         },
         "provenance": content.provenance,
-        "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
     }
+    return write_files(folder, manifest, files)
+
+
+def write_files(folder: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Path:
+    """Write a bundle of a manifest without its table ``files`` and the files by name; replace what was there, and return the folder."""
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     made.chmod(0o755)
-    for name, data in {**files, BUNDLE_FILE: dump_toml(manifest).encode()}.items():
+    for name, data in {**files, BUNDLE_FILE: dump_toml({**manifest, "files": hashes}).encode()}.items():
         (made / name).write_bytes(data)
     replace_folder(made, folder)
     return folder

@@ -20,7 +20,7 @@ def rounded_windows(features: FloatArray) -> FloatArray:
     return features.astype(np.float16).astype(np.float32)
 
 
-def plain_logits(model: bytes, features: FloatArray) -> FloatArray:
+def plain_logits(model: bytes, features: FloatArray, output: str | None = None) -> FloatArray:
     """Run a model by TensorFlow Lite's own kernels, without the XNNPACK delegate: as tflite-runtime and small boxes do.
 
     XNNPACK rounds otherwise. Each integer layer may differ by one step now and then, and after a dozen layers the outputs do, by
@@ -30,6 +30,8 @@ def plain_logits(model: bytes, features: FloatArray) -> FloatArray:
     ----------
     features
         Shape (n, n_frames, n_features).
+    output
+        Name of the output, where the model has several.
 
     Returns
     -------
@@ -43,16 +45,18 @@ def plain_logits(model: bytes, features: FloatArray) -> FloatArray:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    source = interpreter.get_input_details()[0]
+    target: Any = next(one for one in interpreter.get_output_details() if output in (None, one["name"]))
     rows = []
     for window in features:
         values: np.ndarray[Any, Any] = window.reshape(source["shape"])
         if source["dtype"] != np.float32:
             values = quantise(window.reshape(source["shape"]), Quantisation(*source["quantization"]), source["dtype"])
+        interpreter.reset_all_variables()
         interpreter.set_tensor(source["index"], values)
         interpreter.invoke()
-        output = interpreter.get_tensor(target["index"]).reshape(-1)
-        rows.append(output if output.dtype == np.float32 else dequantise(output, Quantisation(*target["quantization"])))
+        row: np.ndarray[Any, Any] = interpreter.get_tensor(target["index"]).reshape(-1)
+        rows.append(row if row.dtype == np.float32 else dequantise(row, Quantisation(*target["quantization"])))
     return np.stack(rows).astype(np.float32)
 
 
