@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from streamcls.training.fit import loss_of
+from streamcls.training.losses import loss_of
 
 if TYPE_CHECKING:
     from streamcls.types import FloatArray

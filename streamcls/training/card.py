@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from streamcls.training.report import markdown
+from streamcls.training.evaluation.report import markdown
+from streamcls.training.evaluation.taught import taught_markdown
 
 if TYPE_CHECKING:
     from streamcls.training.corpora import Clip
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["write_card"]
 
 
-def write_card(recipe: Recipe, clips: list[Clip], evaluation: Evaluation, metrics: dict[str, Any]) -> str:
+def write_card(recipe: Recipe, clips: list[Clip], evaluation: Evaluation | None, metrics: dict[str, Any]) -> str:
     """Write the card of a model, in Markdown."""
     spec, window = recipe.spec, recipe.window
     length_s = ((window.n_frames - 1) * spec.hop_length + spec.frame_length) / spec.sample_rate
@@ -70,12 +71,9 @@ def write_card(recipe: Recipe, clips: list[Clip], evaluation: Evaluation, metric
             "",
             f"The posteriors of a teacher, `{teacher}`, on the training clips were further targets; it is not part of this bundle.",
         ]
-    lines += [
-        "",
-        "## Measured",
-        "",
-        "Through the quantised model, on recordings that training never saw.",
-        "",
-        markdown(evaluation),
-    ]
+    lines += ["", "## Measured", "", "Through the quantised model, on recordings that training never saw.", ""]
+    if evaluation is not None:
+        lines.append(markdown(evaluation))
+    if "against_teacher" in metrics:
+        lines += ["### Against its teacher", "", taught_markdown(metrics["against_teacher"])]
     return "\n".join(lines)
