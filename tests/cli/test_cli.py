@@ -76,6 +76,11 @@ class TestHelp:
             "send",
             "train",
             "evaluate",
+            "calibrate",
+            "programme",
+            "export",
+            "models import",
+            "models list",
         ],
     )
     def test_it_is_whole_sentences_and_fits(self, command: str) -> None:
