@@ -1,18 +1,13 @@
-"""``train`` and ``evaluate``: from labelled audio to a bundle, and what a bundle is worth."""
+"""``train``: from labelled audio to a bundle."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from streamcls.errors import ConfigError, Problem, TrainingError
-
-if TYPE_CHECKING:
-    from streamcls.interfaces import Backend
-    from streamcls.training.corpora import Clip
+from streamcls.cli.backends import backend_named
+from streamcls.cli.data import places_of
 
 __all__ = ["register"]
 
@@ -20,36 +15,8 @@ _DATA_HELP = "Where a corpus of the recipe lies, by its name."
 
 
 def register(cli: click.Group) -> None:
-    """Add the commands."""
+    """Add the command."""
     cli.add_command(train)
-    cli.add_command(evaluate)
-
-
-def _places(values: tuple[str, ...]) -> dict[str, Path]:
-    places = {}
-    for value in values:
-        name, separator, path = value.partition("=")
-        if not (name and separator and path):
-            raise click.BadParameter(f"{value!r} is not NAME=PATH", param_hint="--data")
-        places[name] = Path(path)
-    return places
-
-
-def _backend(name: str) -> Backend:
-    from streamcls.plugins import discover
-
-    backends = discover().backends
-    if name not in backends:
-        raise ConfigError(
-            [
-                Problem(
-                    "--backend",
-                    f"{name!r} is no backend",
-                    f"there is {', '.join(sorted(backends)) or 'none'}",
-                )
-            ]
-        )
-    return backends[name]()
 
 
 @click.command()
@@ -63,7 +30,7 @@ def _backend(name: str) -> Backend:
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the bundle; ./models/<name of the model> by default.",
+    help="Folder of the bundle; ./models/<name of the model> by default, with --quick ./models/<name of the model>-quick.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option(
@@ -74,11 +41,8 @@ def _backend(name: str) -> Backend:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for features; the user's cache by default.",
 )
-@click.option(
-    "--keep-float",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Save the float network to this .keras file too.",
-)
+@click.option("--resume", is_flag=True, help="Go on with this run where it was broken off.")
+@click.option("--restart", is_flag=True, help="Discard what is left of this run, and begin anew.")
 @click.option(
     "--backend",
     default="litert",
@@ -88,7 +52,7 @@ def _backend(name: str) -> Backend:
 def train(
     *,
     recipe: Path | None, folder: Path | None, name: str | None, data: tuple[str, ...], output: Path | None, epochs: int | None,
-    quick: bool, cache: Path | None, keep_float: Path | None, backend: str,
+    quick: bool, cache: Path | None, resume: bool, restart: bool, backend: str,
 ) -> None:  # fmt: skip
     """Train a model from a RECIPE (TOML) and write it as a bundle.
 
@@ -104,66 +68,14 @@ def train(
 
     if (recipe is None) == (folder is None):
         raise click.UsageError("give either a RECIPE or --folder DIR")
+    if resume and restart:
+        raise click.UsageError("give either --resume or --restart")
     if recipe is not None:
         plan = load_recipe(recipe)
     else:
         assert folder is not None  # noqa: S101 - for the type checker; the check above
         plan = recipe_for_folder(folder, name)
-    target = output or Path("models", plan.name)
-    if keep_float is not None and keep_float.suffix != ".keras":
-        raise click.BadParameter(f"{keep_float} does not end in .keras", param_hint="--keep-float")
-    options = TrainOptions(target, _places(data), cache, epochs=epochs, quick=quick, weights=keep_float)
-    made = run_training(plan, _backend(backend), options)
-    click.echo(f"wrote {made}; read {made / 'CARD.md'}, and use it with: streamcls classify --model {made} FILE")
-
-
-@click.command()
-@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--data", multiple=True, metavar="PATH|NAME=PATH",
-    help="A folder of label/file folders or a CSV manifest (path,label,…); or NAME=PATH for a corpus of the bundle's own recipe.",
-)  # fmt: skip
-@click.option("--split", type=click.Choice(["train", "valid", "test", "all"]), default="test", show_default=True)
-@click.option("--format", "form", type=click.Choice(["json", "markdown"]), default="markdown", show_default=True)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for features; the user's cache by default.",
-)
-@click.option("--backend", default="litert", show_default=True, help="Runs the model.")
-def evaluate(*, bundle: Path, data: tuple[str, ...], split: str, form: str, cache: Path | None, backend: str) -> None:
-    """Measure a BUNDLE on labelled audio; needs no TensorFlow.
-
-    Without --data, on the corpora of the recipe that lies in the bundle. A folder of label/file folders and a manifest without a
-    column "split" have no splits of their own: there the split is drawn by recording, so say --split all for audio that the model was
-    not trained on.
-    """
-    from streamcls.inference import load_bundle
-    from streamcls.training import evaluate as run_evaluation
-    from streamcls.training.features import default_cache
-    from streamcls.training.report import markdown
-
-    loaded = load_bundle(bundle)
-    clips = _clips(bundle, loaded.labels, data)
-    classifier = _backend(backend).load(loaded)
-    try:
-        result = run_evaluation(loaded, classifier, clips, cache or default_cache(), split)
-    finally:
-        classifier.close()
-    click.echo(markdown(result) if form == "markdown" else json.dumps(result.figures, indent=1, ensure_ascii=False))
-
-
-def _clips(bundle: Path, labels: tuple[str, ...], data: tuple[str, ...]) -> list[Clip]:
-    from streamcls.training import load_recipe
-    from streamcls.training.corpora import read_corpora, read_plain
-
-    plain = [Path(value) for value in data if Path(value).exists()]
-    named = _places(tuple(value for value in data if not Path(value).exists()))
-    if plain and named:
-        raise click.UsageError("give --data either as paths or as NAME=PATH")
-    if plain:
-        return [clip for path in plain for clip in read_plain(path, labels)]
-    recipe = bundle / "recipe.toml"
-    if not recipe.is_file():
-        raise TrainingError(f"{bundle} has no recipe.toml that names its corpora: give --data PATH")
-    return read_corpora(load_recipe(recipe), named)
+    target = output or Path("models", f"{plan.name}-quick" if quick else plan.name)
+    options = TrainOptions(target, places_of(data), cache, epochs=epochs, quick=quick, resume=resume, restart=restart)
+    made = run_training(plan, backend_named(backend), options)
+    click.echo(f"wrote {made}; read {made / 'CARD.md'}, and measure it with: streamcls evaluate {made}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from streamcls.training.recipe import AugmentationTable
+    from streamcls.training.recipe_tables import AugmentationTable
     from streamcls.types import FloatArray
 
 __all__ = ["Augmenter", "add_powers", "level_of"]
@@ -68,7 +68,7 @@ class Augmenter:
         return np.asarray(values, np.float32)
 
     def channel(self, bands: FloatArray) -> FloatArray:
-        """Add noise, limit the band, mask and jitter: what a channel does to the whole. After mixing."""
+        """Add noise, limit the band, change the level, mask and jitter: what a channel does to the whole. After mixing."""
         table, rng, batch = self._table, self._rng, len(bands)
         noisy = np.flatnonzero(rng.random(batch) < table.noise)
         if len(noisy):
@@ -76,6 +76,8 @@ class Augmenter:
             bands = bands.copy()
             bands[noisy] = self.mix(bands[noisy], self.noise((len(noisy), *bands.shape[1:])), snr)
         bands = self._limit(bands) if table.band_limit else bands
+        if any(table.gain_db):
+            bands = bands + rng.uniform(*table.gain_db, (batch, 1, 1)).astype(np.float32)
         bands = np.maximum(bands, self._floor)
         if table.jitter_db:
             deviation = rng.uniform(0.0, table.jitter_db, (batch, 1, 1)).astype(np.float32)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from streamcls.errors import TrainingError
 from streamcls.training.precomputed import PrecomputedRows
-from streamcls.training.recipe import CorpusTable
+from streamcls.training.recipe_tables import CorpusTable
 from streamcls.training.splits import SPLITS, check_no_leak, split_of_group
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "FOLDER",
     "Clip",
     "expand_variables",
     "read_corpora",
@@ -33,6 +34,8 @@ __all__ = [
 AUDIO_SUFFIXES: Final = frozenset(
     {".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma"}
 )
+FOLDER: Final = "folder"
+"""Name of the corpus of a folder without a recipe: it is part of the groups, so that the same folder is always divided alike."""
 _COLUMNS: Final = ("path", "label")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -55,7 +58,7 @@ class Clip:
         The recording, artist or speaker; its clips stay in one split.
     seconds
         Its length as the manifest states it; 0 where it does not.
-    active_within_db, short, share
+    active_within_db, short, share, renditions
         As in :class:`~streamcls.training.recipe.CorpusTable`.
     row
         Of precomputed features, the row in the file; None for audio.
@@ -72,6 +75,7 @@ class Clip:
     active_within_db: float | None = None
     short: str = "repeat"
     share: float = 1.0
+    renditions: int | None = None
     row: int | None = None
 
     @property
@@ -132,7 +136,12 @@ def read_corpora(recipe: Recipe, overrides: Mapping[str, Path]) -> list[Clip]:
     TrainingError
         A corpus cannot be read or has nothing for this recipe, an override names no corpus, or a group leaks.
     """
-    known = {table.name for table in recipe.corpus} | {"teacher"}
+    distillation = recipe.distillation
+    models = {
+        "teacher": distillation.teacher, "classes": distillation.classes, "distillation.ensemble": distillation.ensemble,
+        "network.start": recipe.network.start,
+    }  # fmt: skip
+    known = {table.name for table in recipe.corpus} | {name for name, place in models.items() if place}
     for name in overrides:
         if name not in known:
             raise TrainingError(
@@ -166,6 +175,7 @@ def read_corpus(table: CorpusTable, labels: tuple[str, ...], overrides: Mapping[
                 active_within_db=table.active_within_db,
                 short=table.short,
                 share=table.share,
+                renditions=table.renditions,
                 row=row.row,
             )
         )
@@ -178,25 +188,39 @@ def read_corpus(table: CorpusTable, labels: tuple[str, ...], overrides: Mapping[
 def read_plain(path: Path, labels: tuple[str, ...]) -> list[Clip]:
     """Read a folder of ``label/file`` folders or a CSV manifest whose labels are the model's; others are skipped.
 
-    A manifest's column ``split`` is honoured where it has one; otherwise splits are drawn by the recording's hash.
+    A manifest's column ``split`` is honoured where it has one; otherwise splits are drawn by the recording's hash: those of a folder
+    as ``train --folder`` draws them.
+
+    Raises
+    ------
+    TrainingError
+        It is neither, or has no clip with one of the labels.
     """
-    given = False
-    if path.is_file():
+    name = re.sub(r"[^a-z0-9._-]+", "-", path.resolve().stem.lower()).strip("-._") or "data"
+    if not path.is_file():
+        table = CorpusTable(name=FOLDER, path=str(path), layout="folder")
+        return [replace(clip, corpus=name) for clip in read_corpus(table, labels, {FOLDER: path})]
+    try:
         with path.open(encoding="utf-8", newline="") as file:
-            given = "split" in next(csv.reader(file), [])
-    table = CorpusTable(
-        name=re.sub(r"[^a-z0-9._-]+", "-", path.resolve().stem.lower()).strip("-._") or "data",
-        path=str(path),
-        layout="manifest" if path.is_file() else "folder",
-        split="given" if given else "hash",
-    )
-    return read_corpus(table, labels, {table.name: path})
+            columns = next(csv.reader(file), [])
+    except (UnicodeDecodeError, csv.Error):
+        columns = None
+    if columns is None or path.suffix.lower() in AUDIO_SUFFIXES:
+        raise TrainingError(
+            f"{path} is neither a folder nor a CSV manifest: audio files go into a folder of label/file folders"
+        )
+    table = CorpusTable(name=name, path=str(path), split="given" if "split" in columns else "hash")
+    return read_corpus(table, labels, {name: path})
 
 
 def _targets(found: str, table: CorpusTable, labels: tuple[str, ...]) -> tuple[str, ...] | None:
     if table.labels:
         targets = table.labels.get(found, table.labels.get("*"))
-        return tuple(f"?{label}" for label in labels) if targets == ("?*",) else targets
+        if targets is None or "?*" not in targets:
+            return targets
+        named = tuple(target for target in targets if target != "?*")
+        known = {target.removeprefix("?") for target in named}
+        return named + tuple(f"?{label}" for label in labels if label not in known)
     return (found,) if found in labels else None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -16,14 +15,23 @@ from streamcls.audio import Resampler, down_mix
 from streamcls.audio.decode import decode_file
 from streamcls.frontend import Frames, StreamingFrontEnd
 from streamcls.training.precomputed import PrecomputedRows
+from streamcls.training.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streamcls.training.corpora import Clip
     from streamcls.types import FloatArray, FrontEndSpec
 
-__all__ = ["FeatureCache", "default_cache", "file_hash", "frames_of_file", "mono_signal", "repeat_to"]
+__all__ = [
+    "FeatureCache",
+    "default_cache",
+    "file_hash",
+    "frames_of_file",
+    "frames_of_signal",
+    "mono_signal",
+    "repeat_to",
+]
 
 _HASH_BLOCK: Final = 1 << 20
 _DIGEST_DIGITS: Final = 16
@@ -62,22 +70,26 @@ def repeat_to(signal: FloatArray, length: int) -> FloatArray:
     return np.tile(signal, -(-length // len(signal)))[:length]
 
 
-def frames_of_file(path: Path, spec: FrontEndSpec, least_frames: int = 0) -> Frames:
-    """Compute a file's feature frames with the streaming front end.
+def frames_of_signal(signal: FloatArray, spec: FrontEndSpec, least_frames: int = 0) -> Frames:
+    """Compute the feature frames of a signal, shape (n,), with the streaming front end.
 
     Parameters
     ----------
     least_frames
-        A shorter file is repeated until it has that many.
+        A shorter signal is repeated until it has that many.
 
     Returns
     -------
     Frames from index 0 on, not yet normalised.
     """
-    signal = mono_signal(path, spec.sample_rate)
     if least_frames:
         signal = repeat_to(signal, (least_frames - 1) * spec.hop_length + spec.frame_length)
     return StreamingFrontEnd(spec).push(signal)
+
+
+def frames_of_file(path: Path, spec: FrontEndSpec, least_frames: int = 0) -> Frames:
+    """Compute the feature frames of a file; see :func:`frames_of_signal`."""
+    return frames_of_signal(mono_signal(path, spec.sample_rate), spec, least_frames)
 
 
 class FeatureCache:
@@ -94,17 +106,20 @@ class FeatureCache:
 
     def frames(self, path: Path) -> Frames:
         """Return a file's frames, from the disk where they are there and whole."""
-        content = file_hash(path)
-        frames = self._kept(path, content, 0)
-        return frames if len(frames) >= self._least else self._kept(path, f"{content}-{self._least}", self._least)
+        return self.frames_of(file_hash(path), lambda rate: mono_signal(path, rate))
 
-    def _kept(self, path: Path, key: str, least_frames: int) -> Frames:
+    def frames_of(self, key: str, signal: Callable[[int], FloatArray]) -> Frames:
+        """Return the frames of a signal, made by ``signal(sample_rate)`` where they are not kept under the key."""
+        frames = self._kept(key, signal, 0)
+        return frames if len(frames) >= self._least else self._kept(f"{key}-{self._least}", signal, self._least)
+
+    def _kept(self, key: str, signal: Callable[[int], FloatArray], least_frames: int) -> Frames:
         kept = self._folder / f"{key}.npz"
         try:
             with kept.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 return Frames(0, *(data[name] for name in _FIELDS))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            frames = frames_of_file(path, self.spec, least_frames)
+            frames = frames_of_signal(signal(self.spec.sample_rate), self.spec, least_frames)
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as part:
             np.savez(part, **{name: getattr(frames, name) for name in _FIELDS})
@@ -113,9 +128,7 @@ class FeatureCache:
 
     def all_frames(self, clips: Sequence[Clip]) -> list[Frames]:
         """Return the frames of many clips in their order, with a progress bar on a terminal."""
-        from tqdm import tqdm
-
-        bar = tqdm(clips, desc="features", unit="clip", disable=not sys.stderr.isatty())
+        bar = progress(clips, "features", "clip")
         return [self.frames(clip.path) if clip.row is None else self._row(clip.path, clip.row) for clip in bar]
 
     def _row(self, path: Path, row: int) -> Frames:

@@ -1,4 +1,4 @@
-"""Fitting a network: batches from the sampler, AdamW, the epoch that is best on the validation split."""
+"""Fitting a network: batches from the sampler, AdamW, the epoch that is best on the validation windows."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from streamcls.errors import TrainingError
-from streamcls.training.networks import ds_cnn, with_teacher_head
-from streamcls.training.sampling import targets_of
+from streamcls.training.losses import loss_of, make_step
+from streamcls.training.networks import build_network, with_teacher_head
 from streamcls.training.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from streamcls.training.checkpoint import Checkpoint
     from streamcls.training.recipe import Recipe
-    from streamcls.training.sampling import Batch, Sampler
+    from streamcls.training.sampling import Sampler
     from streamcls.training.space import FeatureSpace
-    from streamcls.training.windows import WindowSet
+    from streamcls.training.validation import ValidationSet
     from streamcls.types import FloatArray
 
-__all__ = ["Fitted", "fit", "loss_of", "predict", "window_targets"]
+__all__ = ["Fitted", "Trained", "fit", "load_network", "predict"]
 
 _WARM_UP: Final = 0.05
 """Part of all steps during which the learning rate rises from zero."""
@@ -38,32 +42,19 @@ class Fitted:
     best_epoch: int = 0
 
 
-def window_targets(windows: WindowSet, recipe: Recipe) -> tuple[FloatArray, FloatArray]:
-    """Return targets and weights of windows, each of shape (n, n_labels).
+@dataclass(slots=True)
+class Trained:
+    """What changes while a network is fitted, and what a checkpoint keeps."""
 
-    Where labels exclude each other, all labels weigh the same however many windows they have.
-    """
-    exclusive = recipe.activation == "softmax"
-    pairs = [targets_of(clip, tuple(recipe.labels), exclusive=exclusive) for clip in windows.clips]
-    targets, weights = (np.stack(part)[windows.clip_of] for part in zip(*pairs, strict=True))
-    if exclusive:
-        known = weights.max(axis=1)
-        totals = (targets * known[:, None]).sum(axis=0)
-        weights = weights * (targets @ (1.0 / np.maximum(totals, 1.0)).astype(np.float32))[:, None]
-        weights *= np.float32(known.sum() / max(float(weights.max(axis=1).sum()), 1e-12))
-    return targets, weights
-
-
-def loss_of(logits: FloatArray, targets: FloatArray, weights: FloatArray, activation: str) -> float:
-    """Return the mean cross-entropy in nats per window (softmax) or per known label (sigmoid)."""
-    values = logits.astype(np.float64)
-    if activation == "softmax":
-        known = weights.max(axis=1)
-        values = values - values.max(axis=1, keepdims=True)
-        log_p = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
-        return float(-(known * (targets * log_p).sum(axis=1)).sum() / max(known.sum(), 1.0))
-    entropy = np.maximum(values, 0) - values * targets + np.log1p(np.exp(-np.abs(values)))
-    return float((weights * entropy).sum() / max(weights.sum(), 1.0))
+    model: Any
+    whole: Any
+    """The model with the teacher's head, or the model itself."""
+    optimiser: Any
+    curves: dict[str, list[float]]
+    best: float = math.inf
+    best_epoch: int = 0
+    best_weights: list[Any] = field(default_factory=list)
+    epochs_done: int = 0
 
 
 def predict(model: Any, features: FloatArray) -> FloatArray:
@@ -75,13 +66,45 @@ def predict(model: Any, features: FloatArray) -> FloatArray:
     return np.concatenate(parts)
 
 
+def load_network(path: Path) -> Any:
+    """Load a float network that an earlier run kept.
+
+    Raises
+    ------
+    TrainingError
+        The file is not there or is no such network.
+    """
+    keras = load_tensorflow().keras
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{path}: no float network of an earlier run: {error}") from error
+
+
+def start_from(model: Any, other: Any) -> int:
+    """Give layers of the same name and shapes the weights of another network, and return how many."""
+    theirs = {layer.name: layer for layer in other.layers if layer.weights}
+    taken = 0
+    for layer in model.layers:
+        source = theirs.get(layer.name)
+        if layer.weights and source is not None:
+            weights = source.get_weights()
+            if [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]:
+                layer.set_weights(weights)
+                taken += 1
+    return taken
+
+
 def fit(
     recipe: Recipe,
     sampler: Sampler,
     n_classes: int,
-    valid: WindowSet,
+    valid: ValidationSet,
     space: FeatureSpace,
     *,
+    start: Any = None,
+    ensemble: Sequence[Any] = (),
+    checkpoint: Checkpoint | None = None,
     quiet: bool = False,
 ) -> Fitted:
     """Train the recipe's network.
@@ -91,64 +114,83 @@ def fit(
     n_classes
         Classes of the teacher, 0 for none.
     valid
-        Windows of the validation split, from which the best epoch is chosen.
+        Windows from which the best epoch is chosen.
+    start
+        A network whose weights it begins with where names and shapes agree.
+    ensemble
+        Networks whose posteriors take part in the targets.
+    checkpoint
+        Where each finished epoch is kept, and from where an unfinished run goes on.
 
     Raises
     ------
     TrainingError
-        TensorFlow is missing, or the loss is no longer finite.
+        TensorFlow is missing, the network to start from has nothing in common with this one, or the loss is no longer finite.
     """
     tf = load_tensorflow()
-    tf.keras.utils.clear_session()  # also of the counters in layers' names, which end up in the file
+    tf.keras.backend.clear_session()  # also of the counters in layers' names, which end up in the file
     tf.keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     table = recipe.training
-    model, _ = ds_cnn(
-        recipe.network.size,
-        recipe.window.n_frames,
-        recipe.spec.n_features,
-        len(recipe.labels),
-        inverse_dct=space.inverse_dct,
-        dropout=recipe.network.dropout,
-    )
-    trained = with_teacher_head(model, n_classes) if n_classes else model
     steps = max(1, table.windows_per_epoch // table.batch_size)
-    optimiser = tf.keras.optimizers.AdamW(
-        _schedule(tf, table.learning_rate, table.epochs * steps),
-        weight_decay=table.weight_decay,
-        clipnorm=1.0,
-    )
-    step = _make_step(tf, trained, optimiser, recipe, n_classes)
-    targets, weights = window_targets(valid, recipe)
-    fitted = Fitted(model, {"loss": [], "teacher_loss": [], "valid_loss": []})
-    best, best_weights = math.inf, model.get_weights()
+    state = _begin(recipe, space, n_classes, steps, start)
+    step = make_step(state.whole, state.optimiser, recipe, n_classes, ensemble)
+    if checkpoint is not None:
+        checkpoint.restore(state, sampler)
     with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(sampler.batch, table.batch_size)
-        for epoch in range(table.epochs):
+        for epoch in range(state.epochs_done, table.epochs):
             sums = np.zeros(2)
-            for _ in _bar(range(steps), f"epoch {epoch + 1}/{table.epochs}", quiet=quiet):
-                batch: Batch = following.result()
-                following = pool.submit(sampler.batch, table.batch_size)
+            following = pool.submit(sampler.batch, table.batch_size)
+            for number in _bar(range(steps), f"epoch {epoch + 1}/{table.epochs}", quiet=quiet):
+                batch = following.result()
+                if number + 1 < steps:
+                    following = pool.submit(sampler.batch, table.batch_size)
                 sums += [float(v) for v in step(batch.features, batch.targets, batch.weights, batch.teacher)]
             if not np.isfinite(sums).all():
                 raise TrainingError(
                     f"the loss is {sums[0]} in epoch {epoch + 1}: lower training.learning_rate ({table.learning_rate:g})"
                 )
-            loss = loss_of(predict(model, valid.features), targets, weights, recipe.activation)
-            for name, value in zip(fitted.curves, (*(sums / steps), loss), strict=True):
-                fitted.curves[name].append(round(float(value), 5))
-            if loss < best:
-                best, best_weights, fitted.best_epoch = loss, model.get_weights(), epoch + 1
+            _close_epoch(state, epoch, np.asarray(sums / steps, np.float32), valid, recipe.activation)
+            if checkpoint is not None:
+                checkpoint.save(state, sampler)
             if not quiet:
-                print(  # noqa: T201 - progress for whoever trains
-                    f"epoch {epoch + 1}: "
-                    + ", ".join(f"{name} {values[-1]:.4f}" for name, values in fitted.curves.items()),
-                    file=sys.stderr,
-                    flush=True,
-                )
-        following.result()
-    model.set_weights(best_weights)
-    return fitted
+                values = ", ".join(f"{name} {values[-1]:.4f}" for name, values in state.curves.items())
+                print(f"epoch {epoch + 1}: {values}", file=sys.stderr, flush=True)  # noqa: T201 - progress
+    state.model.set_weights(state.best_weights)
+    return Fitted(state.model, state.curves, state.best_epoch)
+
+
+def _begin(recipe: Recipe, space: FeatureSpace, n_classes: int, steps: int, start: Any) -> Trained:
+    tf, network, table = load_tensorflow(), recipe.network, recipe.training
+    model = build_network(
+        network.kind,
+        network.size,
+        recipe.window.n_frames,
+        recipe.spec.n_features,
+        len(recipe.labels),
+        inverse_dct=space.inverse_dct,
+        dropout=network.dropout,
+    )
+    whole = with_teacher_head(model, n_classes) if n_classes else model
+    if start is not None and not start_from(whole, start):
+        raise TrainingError(
+            f"network.start: {network.start} has no layer in common with a {network.kind} of size {network.size}"
+        )
+    optimiser = tf.keras.optimizers.AdamW(
+        _schedule(tf, table.learning_rate, table.epochs * steps), weight_decay=table.weight_decay, clipnorm=1.0
+    )
+    optimiser.build(whole.trainable_variables)
+    curves: dict[str, list[float]] = {"loss": [], "teacher_loss": [], "valid_loss": []}
+    return Trained(model, whole, optimiser, curves, best_weights=model.get_weights())
+
+
+def _close_epoch(state: Trained, epoch: int, means: FloatArray, valid: ValidationSet, activation: str) -> None:
+    loss = loss_of(predict(state.model, valid.features), valid.targets, valid.weights, activation)
+    for name, value in zip(state.curves, (*means, loss), strict=True):
+        state.curves[name].append(round(float(value), 5))
+    if loss < state.best:
+        state.best, state.best_weights, state.best_epoch = loss, state.model.get_weights(), epoch + 1
+    state.epochs_done = epoch + 1
 
 
 def _bar(steps: range, title: str, *, quiet: bool) -> Any:
@@ -166,40 +208,3 @@ def _schedule(tf: Any, peak: float, steps: int) -> Any:
         warmup_target=peak,
         warmup_steps=warm,
     )
-
-
-def _make_step(tf: Any, model: Any, optimiser: Any, recipe: Recipe, n_classes: int) -> Any:
-    smoothing, teacher_weight = recipe.training.label_smoothing, recipe.distillation.weight
-    exclusive = recipe.activation == "softmax"
-    optimiser.build(model.trainable_variables)
-
-    def losses(features: Any, targets: Any, weights: Any, teacher: Any) -> tuple[Any, Any]:
-        outputs = model(features, training=True)
-        logits, head = outputs if n_classes else (outputs, None)
-        if exclusive:
-            soft = targets * (1.0 - smoothing) + smoothing / len(recipe.labels)
-            known = tf.reduce_max(weights, axis=1)
-            entropy = tf.nn.softmax_cross_entropy_with_logits(soft, logits)
-        else:
-            soft = targets * (1.0 - smoothing) + smoothing / 2.0
-            known = weights
-            entropy = tf.nn.sigmoid_cross_entropy_with_logits(soft, logits)
-        loss = tf.reduce_sum(known * entropy) / tf.maximum(tf.reduce_sum(known), 1.0)
-        if head is None:
-            return loss, tf.constant(0.0)
-        heard = tf.math.is_finite(teacher)
-        per_class = tf.nn.sigmoid_cross_entropy_with_logits(tf.where(heard, teacher, 0.0), head)
-        per_window = tf.reduce_sum(tf.where(heard, per_class, 0.0), axis=1)
-        return loss, tf.reduce_sum(per_window) / tf.maximum(tf.reduce_sum(tf.cast(heard[:, 0], tf.float32)), 1.0)
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def step(features: Any, targets: Any, weights: Any, teacher: Any) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            loss, teacher_loss = losses(features, targets, weights, teacher)
-            total = loss + teacher_weight * teacher_loss
-        optimiser.apply_gradients(
-            zip(tape.gradient(total, model.trainable_variables), model.trainable_variables, strict=True)
-        )
-        return loss, teacher_loss
-
-    return step

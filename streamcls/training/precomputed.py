@@ -10,6 +10,7 @@ import numpy as np
 from streamcls.errors import TrainingError
 from streamcls.frontend import Frames
 from streamcls.frontend.mel import dct_matrix, mel_matrix
+from streamcls.training.extra import need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,6 +81,7 @@ class PrecomputedRows:
 
 def _nearest_sums(spec: FrontEndSpec, n_bands: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the sums, shape (n_mels, n_bands), of librosa's bands that come nearest to the front end's, none of them negative."""
+    need("scipy", "reading precomputed features")
     from scipy.optimize import nnls
 
     theirs = replace(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,37 +11,39 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from streamcls.errors import TrainingError
 from streamcls.inference import Calibration, load_bundle
 from streamcls.training.calibrate import fit_temperature, fit_thresholds
 from streamcls.training.card import write_card
+from streamcls.training.checkpoint import Checkpoint
 from streamcls.training.corpora import expand_variables, read_corpora
-from streamcls.training.evaluate import evaluate, logits_of
-from streamcls.training.export import BundleContent, replace_folder, write_bundle
-from streamcls.training.features import FeatureCache, default_cache
-from streamcls.training.fit import fit, predict, window_targets
+from streamcls.training.evaluate import evaluate, logits_of, posteriors_of
+from streamcls.training.evaluation.taught import taught_figures
+from streamcls.training.export import BundleContent, frozen_recipe, replace_folder, write_bundle
+from streamcls.training.features import default_cache
+from streamcls.training.fit import Fitted, fit, load_network, predict
 from streamcls.training.golden import golden_bytes, plain_logits, rounded_windows
+from streamcls.training.material import gather
 from streamcls.training.quantise import convert
-from streamcls.training.sampling import Sampler, make_examples
-from streamcls.training.space import FeatureSpace
-from streamcls.training.teacher import Teacher
+from streamcls.training.record import RunFolder, data_digests, draw_curves, git_revision, identity_of
 from streamcls.training.tensorflow import load_tensorflow
-from streamcls.training.windows import cut_windows
+from streamcls.training.validation import labelled_targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamcls.interfaces import Backend
+    from streamcls.inference import Bundle
+    from streamcls.interfaces import Backend, Classifier
     from streamcls.training.corpora import Clip
+    from streamcls.training.evaluate import Evaluation
+    from streamcls.training.material import Material
     from streamcls.training.recipe import Recipe
     from streamcls.training.windows import WindowSet
     from streamcls.types import FloatArray
 
-__all__ = ["QUICK_EPOCHS", "TrainOptions", "train"]
+__all__ = ["QUICK_EPOCHS", "TrainOptions", "make_bundle", "train"]
 
 QUICK_EPOCHS: Final = 2
 _QUICK_WINDOWS: Final = 256
-_MOST_VALIDATION_WINDOWS: Final = 4_000
 _GOLDEN_WINDOWS: Final = 8
 
 
@@ -53,7 +54,8 @@ class TrainOptions:
     Attributes
     ----------
     output
-        Folder of the bundle, replaced when the new one is whole.
+        Folder of the bundle, replaced when the new one is whole. The record of the run, with the float network, lies beside it in a
+        folder of the same name and ``.run``.
     data
         Place of a corpus by its name, instead of the recipe's.
     cache
@@ -62,8 +64,10 @@ class TrainOptions:
         Instead of the recipe's.
     quick
         Two short epochs: to see that everything works, not for a model.
-    weights
-        Keras file (``.keras``) to which the float network is saved too, for work on it beyond this run; None for none.
+    resume
+        Go on with the unfinished run of the same recipe and data, if there is one.
+    restart
+        Discard an unfinished run. Without both, one of the same recipe and data is an error.
     """
 
     output: Path
@@ -72,7 +76,13 @@ class TrainOptions:
     epochs: int | None = None
     quick: bool = False
     quiet: bool = False
-    weights: Path | None = None
+    resume: bool = False
+    restart: bool = False
+
+    @property
+    def folder(self) -> RunFolder:
+        """Where the record of the run is kept."""
+        return RunFolder(self.output.with_name(f"{self.output.name}.run"))
 
 
 def train(recipe: Recipe, backend: Backend, options: TrainOptions) -> Path:
@@ -81,38 +91,59 @@ def train(recipe: Recipe, backend: Backend, options: TrainOptions) -> Path:
     Raises
     ------
     TrainingError
-        TensorFlow is missing, a corpus cannot be used, or training failed.
+        TensorFlow is missing, a corpus cannot be used, an unfinished run is in the way, or training failed.
     """
     load_tensorflow()
     recipe = _adjusted(recipe, options)
-    space = FeatureSpace(recipe.spec)
-    cache = options.cache or default_cache()
     clips = read_corpora(recipe, options.data)
-    parts = {split: [clip for clip in clips if clip.split == split] for split in ("train", "valid", "test")}
-    for split in ("train", "valid"):
-        if not parts[split]:
-            raise TrainingError(f"the split {split!r} has no clip: give the corpora more recordings, or other groups")
-    store = FeatureCache(cache, recipe.spec, recipe.window.n_frames)
-    sampler, n_classes = _sampler(recipe, options, parts["train"], store, space)
-    valid = _windows(recipe, parts["valid"], store).thinned(_MOST_VALIDATION_WINDOWS, recipe.seed)
-    fitted = fit(recipe, sampler, n_classes, valid, space, quiet=options.quiet)
-    if options.weights is not None:
-        fitted.model.save(options.weights)
-    model = convert(fitted.model, recipe.quantisation, sampler.plain(recipe.quantisation.representative_windows))
+    folder, text = options.folder, frozen_recipe(recipe)
+    table = folder.data_table(clips)
+    checkpoint = Checkpoint(folder.checkpoint, identity_of(text, table))
+    checkpoint.prepare(resume=options.resume, restart=options.restart)
+    material = gather(recipe, clips, options.cache or default_cache(), options.data)
+    folder.begin(text, table)
+    start, ensemble = _networks(recipe, options)
+    fitted = fit(
+        recipe,
+        material.sampler,
+        material.n_classes,
+        material.valid,
+        material.space,
+        start=start,
+        ensemble=ensemble,
+        checkpoint=checkpoint,
+        quiet=options.quiet,
+    )
+    fitted.model.save(folder.network)
+    folder.write("curves.json", {"best_epoch": fitted.best_epoch, **fitted.curves})
+    draw_curves(fitted.curves, folder.path / "curves.png", f"{recipe.name} {recipe.version}")
+    made = make_bundle(recipe, backend, options, clips, material, fitted)
+    shutil.rmtree(folder.checkpoint, ignore_errors=True)
+    return made
 
+
+def make_bundle(  # noqa: PLR0917 - all of them together are the run
+    recipe: Recipe, backend: Backend, options: TrainOptions, clips: list[Clip], material: Material, fitted: Fitted
+) -> Path:
+    """Quantise, calibrate and measure a fitted network, and write the bundle."""
+    representative = material.sampler.plain(recipe.quantisation.representative_windows)
+    model = convert(fitted.model, recipe.quantisation, representative)
+    labelled = material.labelled
     staging = options.output.with_name(f".{options.output.name}.staging")
     bare = BundleContent(model, 1.0, {}, _provenance(recipe, clips, fitted.best_epoch))
     classifier = backend.load(load_bundle(write_bundle(staging, recipe, bare)))
     try:
-        logits = logits_of(classifier, valid.features)
-        content = _calibrated(bare, recipe, valid, logits)
-        content = replace(content, golden=_golden(valid, classifier, model, recipe.seed))
+        logits = logits_of(classifier, labelled.features)
+        content = _calibrated(bare, recipe, material, logits)
+        content = replace(content, golden=_golden(labelled, classifier, model, recipe.seed))
         bundle = load_bundle(write_bundle(staging, recipe, content))
-        evaluation = evaluate(bundle, classifier, clips, cache, "test" if parts["test"] else "valid")
+        evaluation = _evaluation(bundle, classifier, clips, options)
+        taught = _against_teacher(bundle, classifier, material)
         metrics = {
-            "evaluation": evaluation.figures,
-            "validation_loss": min(fitted.curves["valid_loss"]),
-            "float_to_quantised": _float_difference(fitted.model, valid, logits),
+            "evaluation": evaluation.figures if evaluation is not None else None,
+            **({"against_teacher": taught} if taught is not None else {}),
+            "validation_loss": min(fitted.curves["valid_loss"], default=None),
+            "float_to_quantised": _float_difference(fitted.model, labelled, logits),
             "curves": fitted.curves,
             "parameters": int(fitted.model.count_params()),
             "bytes": len(model),
@@ -126,13 +157,47 @@ def train(recipe: Recipe, backend: Backend, options: TrainOptions) -> Path:
     return options.output
 
 
-def _calibrated(content: BundleContent, recipe: Recipe, valid: WindowSet, logits: FloatArray) -> BundleContent:
-    """Fit temperature and thresholds to the quantised model's logits on the validation windows."""
-    table = recipe.calibration
-    targets, weights = window_targets(valid, recipe)
+def _evaluation(bundle: Bundle, classifier: Classifier, clips: list[Clip], options: TrainOptions) -> Evaluation | None:
+    """Measure the bundle on what is labelled; None where nothing is."""
+    split = "test" if any(clip.split == "test" for clip in clips) else "valid"
+    if all(set(bundle.labels) <= set(clip.unknown) for clip in clips if clip.split == split):
+        return None
+    return evaluate(bundle, classifier, clips, options.cache or default_cache(), split)
+
+
+def _against_teacher(bundle: Bundle, classifier: Classifier, material: Material) -> dict[str, Any] | None:
+    windows, taught = material.unlabelled, material.taught
+    if windows is None or taught is None or not len(windows):
+        return None
+    posteriors = posteriors_of(bundle, logits_of(classifier, windows.features))
+    known = np.flatnonzero(taught.weights.max(axis=0) > 0)
+    groups = np.array([windows.clips[i].group for i in windows.clip_of])
+    labels = tuple(bundle.labels[i] for i in known)
+    exclusive = bundle.manifest.calibration.activation == "softmax"
+    return taught_figures(posteriors[:, known], taught.targets[:, known], labels, groups, exclusive=exclusive)
+
+
+def _networks(recipe: Recipe, options: TrainOptions) -> tuple[Any, list[Any]]:
+    """Load the network to start from, and those of the ensemble."""
+
+    def load(text: str, key: str) -> Any:
+        return load_network(options.data.get(key) or Path(expand_variables(text, key, key)))
+
+    start = load(recipe.network.start, "network.start") if recipe.network.start else None
+    return start, [load(text, "distillation.ensemble") for text in recipe.distillation.ensemble]
+
+
+def _calibrated(content: BundleContent, recipe: Recipe, material: Material, logits: FloatArray) -> BundleContent:
+    """Fit temperature and thresholds to the quantised model's logits on the validation windows; the recipe's own thresholds go first."""
+    table, windows = recipe.calibration, material.labelled
+    known = labelled_targets(windows, recipe)
+    targets, weights = known.targets, known.weights
+    if not weights.any():  # nothing but a teacher knows these windows, which come first in the validation set
+        targets, weights = material.valid.targets[: len(windows)], material.valid.weights[: len(windows)]
     temperature = fit_temperature(logits, targets, weights, recipe.activation) if table.temperature else 1.0
+    stated = table.thresholds or {}
     if recipe.activation == "softmax":
-        return replace(content, temperature=temperature)
+        return replace(content, temperature=temperature, thresholds=stated)
     calibration = Calibration(recipe.activation, temperature)
     posteriors = np.stack([calibration.posterior(row) for row in logits])
     thresholds = fit_thresholds(
@@ -143,7 +208,7 @@ def _calibrated(content: BundleContent, recipe: Recipe, valid: WindowSet, logits
         rate=table.false_positive_rate,
         lowest=table.lowest_threshold,
     )
-    return replace(content, temperature=temperature, thresholds=thresholds)
+    return replace(content, temperature=temperature, thresholds=thresholds | stated)
 
 
 def _adjusted(recipe: Recipe, options: TrainOptions) -> Recipe:
@@ -156,28 +221,6 @@ def _adjusted(recipe: Recipe, options: TrainOptions) -> Recipe:
     if options.epochs is not None:
         changes["epochs"] = options.epochs
     return recipe.model_copy(update={"training": recipe.training.model_copy(update=changes)}) if changes else recipe
-
-
-def _sampler(
-    recipe: Recipe,
-    options: TrainOptions,
-    clips: list[Clip],
-    store: FeatureCache,
-    space: FeatureSpace,
-) -> tuple[Sampler, int]:
-    frames = store.all_frames(clips)
-    tracks, n_classes = None, 0
-    table = recipe.distillation
-    if table.teacher:
-        model = options.data.get("teacher") or Path(expand_variables(table.teacher, "distillation.teacher", "teacher"))
-        teacher = Teacher(model, table.sample_rate, options.cache or default_cache())
-        tracks, n_classes = teacher.tracks(clips), teacher.n_classes
-    return Sampler(make_examples(clips, frames, tracks, recipe, space), recipe, space, n_classes), n_classes
-
-
-def _windows(recipe: Recipe, clips: list[Clip], store: FeatureCache) -> WindowSet:
-    known = [clip for clip in clips if len(clip.unknown) < len(recipe.labels)]
-    return cut_windows(known, store.all_frames(known), recipe.spec, recipe.window.n_frames, recipe.window.stride_frames)
 
 
 def _golden(valid: WindowSet, classifier: Any, model: bytes, seed: int) -> bytes:
@@ -195,24 +238,13 @@ def _float_difference(model: Any, valid: WindowSet, logits: Any) -> dict[str, fl
 
 def _provenance(recipe: Recipe, clips: list[Clip], best_epoch: int) -> dict[str, Any]:
     counts = Counter(clip.corpus for clip in clips if clip.split == "train")
-    revision = _revision()
+    revision = git_revision()
     return {
         "trained": datetime.now(UTC).strftime("%Y-%m-%d"),
         "tensorflow": str(load_tensorflow().__version__),
         "seed": recipe.seed,
         "best_epoch": best_epoch,
         "training_clips": dict(sorted(counts.items())),
+        "data": data_digests(clips),
         **({"revision": revision} if revision else {}),
     }
-
-
-def _revision() -> str:
-    """Return the revision of the checkout that this code runs from, or an empty string."""
-    try:
-        done = subprocess.run(  # noqa: S603 - a fixed command
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"],  # noqa: S607
-            capture_output=True, text=True, check=False, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,19 +11,24 @@ from streamcls.errors import TrainingError
 from streamcls.training.augment import Augmenter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from streamcls.frontend import Frames
     from streamcls.training.corpora import Clip
     from streamcls.training.recipe import Recipe
+    from streamcls.training.soft_labels import SoftLabels
     from streamcls.training.space import FeatureSpace
     from streamcls.training.teacher import TeacherTrack
     from streamcls.types import FloatArray
 
-__all__ = ["Batch", "Example", "Sampler", "active_starts", "make_examples", "targets_of"]
+__all__ = ["Batch", "Example", "Sampler", "active_starts", "make_examples", "none_of", "targets_of"]
 
 _DOMINANT_DB: Final = 12.0
 """In a mixture, the labels of a sound that lies further below the other one are treated as unknown."""
+_PRESENT: Final = 0.5
+"""Targets from which on a label counts as there."""
+_HEARD: Final = 0.3
+"""Score from which on a teacher has heard a label; its posteriors of what it does hear are seldom higher."""
 _TINY: Final = 1e-12
 _MIX_UP_ALPHA: Final = 0.3
 
@@ -50,7 +55,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training clip in memory: log-mel decibels, shape (n, n_bands), and the frames at which a window may begin."""
+    """One training clip in memory.
+
+    Attributes
+    ----------
+    bands
+        Log-mel decibels, shape (n, n_bands).
+    starts
+        Frames at which a window may begin.
+    targets, weights
+        As in :class:`Batch`, from what is known of the clip.
+    track, scores
+        What a teacher says along it of its own classes, and of the recipe's labels; None where it says nothing.
+    """
 
     clip: Clip
     bands: FloatArray
@@ -58,6 +75,7 @@ class Example:
     targets: FloatArray
     weights: FloatArray
     track: TeacherTrack | None
+    scores: TeacherTrack | None = None
 
 
 def active_starts(
@@ -80,10 +98,13 @@ def active_starts(
     return np.flatnonzero(loudest >= needed)
 
 
-def targets_of(clip: Clip, labels: tuple[str, ...], *, exclusive: bool) -> tuple[FloatArray, FloatArray]:
+def targets_of(
+    clip: Clip, labels: tuple[str, ...], *, exclusive: bool, background: tuple[str, ...] = ()
+) -> tuple[FloatArray, FloatArray]:
     """Return a clip's targets and their weights, each of shape (n_labels,).
 
-    Where labels exclude each other, a negative clip (no label) asks for the uniform distribution: the model is to be unsure.
+    Where labels exclude each other, a negative clip (no label) asks for the first background label, and without one for the uniform
+    distribution: the model is to be unsure.
     """
     targets = np.array([label in clip.labels for label in labels], np.float32)
     weights = np.array([label not in clip.unknown for label in labels], np.float32)
@@ -91,39 +112,71 @@ def targets_of(clip: Clip, labels: tuple[str, ...], *, exclusive: bool) -> tuple
         if clip.unknown:
             weights[:] = 0.0
         elif not clip.labels:
-            targets[:] = 1.0 / len(labels)
+            targets = none_of(labels, background)
         else:
             targets /= targets.sum()
     return targets, weights
 
 
+def none_of(labels: tuple[str, ...], background: tuple[str, ...]) -> FloatArray:
+    """Return the targets, shape (n_labels,), of a window that has none of the labels, where these exclude each other."""
+    if not background:
+        return np.full(len(labels), 1.0 / len(labels), np.float32)
+    return np.array([label == background[0] for label in labels], np.float32)
+
+
 def make_examples(
-    clips: Sequence[Clip],
-    frames: Sequence[Frames],
-    tracks: Sequence[TeacherTrack | None] | None,
+    heard: Iterable[tuple[Clip, Frames, TeacherTrack | None]],
     recipe: Recipe,
     space: FeatureSpace,
+    soft: SoftLabels | None = None,
 ) -> list[Example]:
-    """Bring clips into memory; those too short for a window are left out."""
-    labels = tuple(recipe.labels)
+    """Bring clips into memory, each with what a teacher says along it; those too short for a window are left out."""
+    labels, n_frames = tuple(recipe.labels), recipe.window.n_frames
+    exclusive = recipe.activation == "softmax"
     examples = []
-    for i, (clip, part) in enumerate(zip(clips, frames, strict=True)):
-        starts = active_starts(part.power, recipe.window.n_frames, clip.active_within_db)
-        if not len(starts) or (clip.short == "skip" and len(part) <= recipe.window.n_frames):
+    for clip, part, track in heard:
+        starts = active_starts(part.power, n_frames, clip.active_within_db)
+        if not len(starts) or (clip.short == "skip" and len(part) <= n_frames):
             continue
-        targets, weights = targets_of(clip, labels, exclusive=recipe.activation == "softmax")
-        examples.append(Example(clip, space.bands(part), starts, targets, weights, tracks[i] if tracks else None))
+        targets, weights = targets_of(clip, labels, exclusive=exclusive, background=recipe.background)
+        scores = track.mapped(soft) if track is not None and soft is not None else None
+        examples.append(Example(clip, space.bands(part), starts, targets, weights, track, scores))
     return examples
+
+
+class _Stratum:
+    """Recordings among which one is drawn: each as often as its corpus's ``share`` says, or that times the root of its length."""
+
+    def __init__(self, groups: list[list[Example]], *, by_length: bool) -> None:
+        self._groups = groups
+        weights = np.array([group[0].clip.share for group in groups])
+        if by_length:
+            weights *= np.sqrt([sum(len(example.starts) for example in group) for group in groups])
+        self._cumulative = np.cumsum(weights) / weights.sum()
+
+    def draw(self, rng: np.random.Generator) -> Example:
+        """Draw a recording, and one of its clips."""
+        group = self._groups[min(int(np.searchsorted(self._cumulative, rng.random())), len(self._groups) - 1)]
+        return group[rng.integers(len(group))]
 
 
 class Sampler:
     """Draws batches for ever; deterministic by the recipe's seed.
 
     Labels are drawn evenly (times ``label_share``), then a recording among those of the label, so that a recording with fifty
-    slices counts once, then one of its clips, then a window.
+    slices counts once, then one of its clips, then a window. Of audio without labels, long recordings are drawn more often.
     """
 
-    def __init__(self, examples: Sequence[Example], recipe: Recipe, space: FeatureSpace, n_classes: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        recipe: Recipe,
+        space: FeatureSpace,
+        n_classes: int = 0,
+        soft: SoftLabels | None = None,
+    ) -> None:
+        self._soft = soft
         self._rng = np.random.default_rng(recipe.seed)
         self._recipe = recipe
         self._space = space
@@ -134,7 +187,7 @@ class Sampler:
         self._window_s = ((recipe.window.n_frames - 1) * spec.hop_length + spec.frame_length) / spec.sample_rate
         self._strata, self._stratum_weights = self._stratify(examples)
 
-    def _stratify(self, examples: Sequence[Example]) -> tuple[list[list[list[Example]]], FloatArray]:
+    def _stratify(self, examples: Sequence[Example]) -> tuple[list[_Stratum], FloatArray]:
         recipe = self._recipe
         strata: dict[str, dict[str, list[Example]]] = {}
         for example in examples:
@@ -142,7 +195,12 @@ class Sampler:
             keys = clip.labels or (("unlabelled",) if not example.weights.any() else ("negative",))
             for key in keys:
                 strata.setdefault(key, {}).setdefault(clip.group, []).append(example)
-        missing = [label for label in recipe.labels if label not in strata]
+        taught = [label for label in recipe.distillation.map if label not in strata and label not in recipe.background]
+        if recipe.activation == "sigmoid" and strata.keys() & set(recipe.labels):
+            for label in taught:
+                if groups := self._heard_by_teacher(examples, label):
+                    strata[label] = groups
+        missing = [label for label in recipe.labels if label not in strata and label not in recipe.distillation.map]
         if missing:
             raise TrainingError(
                 f"no training clip has the label {', '.join(missing)}; give it clips, or take it out of the recipe"
@@ -151,9 +209,24 @@ class Sampler:
         if "unlabelled" in strata:
             others = sum(share for key, share in shares.items() if key != "unlabelled")
             part = recipe.distillation.unlabelled_share if self._n_classes else 0.0
-            shares["unlabelled"] = others * part / max(1.0 - part, _TINY)
+            shares["unlabelled"] = others * part / max(1.0 - part, _TINY) if others else 1.0
         weights = np.array(list(shares.values()), np.float32)
-        return [list(groups.values()) for groups in strata.values()], weights / weights.sum()
+        ready = [_Stratum(list(groups.values()), by_length=key == "unlabelled") for key, groups in strata.items()]
+        return ready, weights / weights.sum()
+
+    def _heard_by_teacher(self, examples: Sequence[Example], label: str) -> dict[str, list[Example]]:
+        """Return, by recording, the windows in whose middle a teacher hears a label that no clip has."""
+        column = tuple(self._recipe.labels).index(label)
+        groups: dict[str, list[Example]] = {}
+        for example in examples:
+            if example.scores is None or example.weights[column]:
+                continue
+            moments = example.scores.moments(column, _HEARD)
+            centres = example.starts * self._hop_s + self._window_s / 2
+            near = np.abs(centres[:, None] - moments[None, :]).min(axis=1, initial=np.inf) <= self._window_s / 4
+            if near.any():
+                groups.setdefault(example.clip.group, []).append(replace(example, starts=example.starts[near]))
+        return groups
 
     def batch(self, size: int) -> Batch:
         """Draw a batch."""
@@ -178,8 +251,15 @@ class Sampler:
         return Batch(features, targets, weights, teacher)
 
     def plain(self, size: int) -> FloatArray:
-        """Draw features without augmentation, shape (size, n_frames, n_features): representative data for quantisation."""
-        return self._space.features(self._draw(size)[0])
+        """Draw features without augmentation, shape (size, n_frames, n_features): representative data for quantisation.
+
+        They are the same whatever has been drawn before.
+        """
+        state = self.getstate()
+        self._rng.bit_generator.state = np.random.default_rng(self._recipe.seed).bit_generator.state
+        features = self._space.features(self._draw(size)[0])
+        self.setstate(state)
+        return features
 
     def _draw(self, size: int) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         n_frames, rng = self._recipe.window.n_frames, self._rng
@@ -188,15 +268,38 @@ class Sampler:
         weights = np.empty_like(targets)
         teacher = np.full((size, self._n_classes), np.nan, np.float32)
         for i, stratum in enumerate(rng.choice(len(self._strata), size, p=self._stratum_weights)):
-            groups = self._strata[stratum]
-            group = groups[rng.integers(len(groups))]
-            example = group[rng.integers(len(group))]
+            example = self._strata[stratum].draw(rng)
             start = int(example.starts[rng.integers(len(example.starts))])
             bands[i] = example.bands[start : start + n_frames]
             targets[i], weights[i] = example.targets, example.weights
+            from_s, to_s = start * self._hop_s, start * self._hop_s + self._window_s
             if example.track is not None:
-                teacher[i] = example.track.over(start * self._hop_s, start * self._hop_s + self._window_s)
+                teacher[i] = example.track.over(from_s, to_s)
+            if example.scores is not None and self._soft is not None:
+                context_s = self._recipe.distillation.context_s
+                said = self._soft.targets(example.scores.over(from_s - context_s, to_s + context_s))
+                self._teach(targets[i], weights[i], said, self._soft.mapped)
         return bands, targets, weights, teacher
+
+    def _teach(self, targets: FloatArray, weights: FloatArray, said: FloatArray, mapped: np.ndarray[Any, Any]) -> None:
+        """Let a teacher's targets for one window take the place of what nobody knows, and their share in what is known."""
+        share = np.float32(self._recipe.distillation.label_share)
+        if self._recipe.activation == "softmax":
+            known = bool(weights.max() > 0)
+            targets[:] = (1.0 - share) * targets + share * said if known else said
+            weights[:] = 1.0
+            return
+        given = weights > 0
+        targets[:] = np.where(given, np.where(mapped, (1.0 - share) * targets + share * said, targets), said)
+        weights[mapped] = 1.0
+
+    def getstate(self) -> dict[str, Any]:
+        """Return the state of the generator, as JSON can hold it."""
+        return dict(self._rng.bit_generator.state)
+
+    def setstate(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self._rng.bit_generator.state = state
 
     def _mix(
         self, bands: FloatArray, targets: FloatArray, weights: FloatArray, teacher: FloatArray
@@ -210,12 +313,10 @@ class Sampler:
         bands, targets, weights, teacher = bands.copy(), targets.copy(), weights.copy(), teacher.copy()
         bands[mixed] = self._augmenter.mix(bands[mixed], self._augmenter.colour(other_bands), snr)
         # A label of the softer sound alone, far below the louder one, is neither right nor wrong.
-        first_only = (targets[mixed] > 0) & (other_targets == 0)
-        second_only = (other_targets > 0) & (targets[mixed] == 0)
-        drowned = (second_only & (snr[:, None] > _DOMINANT_DB)) | (first_only & (snr[:, None] < -_DOMINANT_DB))
+        here, there = targets[mixed] >= _PRESENT, other_targets >= _PRESENT
+        drowned = (there & ~here & (snr[:, None] > _DOMINANT_DB)) | (here & ~there & (snr[:, None] < -_DOMINANT_DB))
         either = np.maximum(targets[mixed], other_targets)
-        known = (weights[mixed] * other_weights > 0) | ((targets[mixed] > 0) & (weights[mixed] > 0))
-        known |= (other_targets > 0) & (other_weights > 0)
+        known = (weights[mixed] * other_weights > 0) | (here & (weights[mixed] > 0)) | (there & (other_weights > 0))
         targets[mixed], weights[mixed] = either, (known & ~drowned).astype(np.float32)
         teacher[mixed] = np.maximum(teacher[mixed], other_teacher)
         return bands, targets, weights, teacher
@@ -231,7 +332,7 @@ class Sampler:
         bands[chosen] = self._augmenter.noise((len(chosen), *bands.shape[1:]))
         silent = chosen[rng.random(len(chosen)) < 0.5]  # noqa: PLR2004 - one half
         bands[silent] = np.float32(self._space.floor_db)
-        targets[chosen] = 1.0 / len(recipe.labels) if recipe.activation == "softmax" else 0.0
+        targets[chosen] = none_of(tuple(recipe.labels), recipe.background) if recipe.activation == "softmax" else 0.0
         weights[chosen] = 1.0
         teacher[chosen] = np.nan
         return bands, targets, weights, teacher

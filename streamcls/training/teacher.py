@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import sys
+import math
 import tempfile
 import zipfile
 from pathlib import Path
@@ -13,11 +13,13 @@ import numpy as np
 
 from streamcls.errors import TrainingError
 from streamcls.training.features import file_hash, mono_signal, repeat_to
+from streamcls.training.progress import progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from streamcls.training.corpora import Clip
+    from streamcls.training.soft_labels import SoftLabels
     from streamcls.types import FloatArray
 
 __all__ = ["Teacher", "TeacherTrack"]
@@ -38,17 +40,36 @@ class TeacherTrack:
     """
 
     def __init__(self, posteriors: FloatArray, window_s: float) -> None:
-        self._posteriors = posteriors
+        self._sums = np.concatenate(
+            [np.zeros((1, posteriors.shape[1])), np.cumsum(posteriors, axis=0, dtype=np.float64)]
+        )
         self._window_s = window_s
 
     def over(self, start_s: float, end_s: float) -> FloatArray:
-        """Average what it says of the windows that overlap a stretch of the clip by more than half, at least the nearest one."""
-        centres = np.arange(len(self._posteriors)) * STRIDE_S + self._window_s / 2
-        inside = (centres >= start_s) & (centres <= end_s)
-        if not inside.any():
-            inside[int(np.argmin(np.abs(centres - (start_s + end_s) / 2)))] = True
-        mean: FloatArray = self._posteriors[inside].astype(np.float32).mean(axis=0)
+        """Average what it says of the windows whose centre lies in a stretch of the clip, at least the nearest one."""
+        last = len(self._sums) - 2
+        half = self._window_s / 2
+        first = min(max(math.ceil((start_s - half) / STRIDE_S), 0), last)
+        end = min(max(math.floor((end_s - half) / STRIDE_S), 0), last) + 1
+        if end <= first:
+            first = min(max(round(((start_s + end_s) / 2 - half) / STRIDE_S), 0), last)
+            end = first + 1
+        mean: FloatArray = ((self._sums[end] - self._sums[first]) / (end - first)).astype(np.float32)
         return mean
+
+    def mapped(self, soft: SoftLabels) -> TeacherTrack:
+        """Return the scores of a recipe's labels along the clip."""
+        return TeacherTrack(soft.scores(np.diff(self._sums, axis=0).astype(np.float32)), self._window_s)
+
+    def moments(self, column: int, least: float) -> FloatArray:
+        """Return the centres, in seconds, of the windows in which it gives a class at least so much."""
+        found = np.flatnonzero(np.diff(self._sums[:, column]) >= least)
+        return np.asarray(found * STRIDE_S + self._window_s / 2, np.float32)
+
+    @property
+    def mean(self) -> FloatArray:
+        """Its mean over the whole clip, shape (n_classes,)."""
+        return np.asarray(self._sums[-1] / (len(self._sums) - 1), np.float32)
 
 
 class Teacher:
@@ -72,13 +93,17 @@ class Teacher:
 
     def track(self, path: Path) -> TeacherTrack:
         """Return what the teacher says along a file."""
-        kept = self._folder / f"{file_hash(path)}.npz"
+        return self.track_of(file_hash(path), lambda rate: mono_signal(path, rate))
+
+    def track_of(self, key: str, signal: Callable[[int], FloatArray]) -> TeacherTrack:
+        """Return what the teacher says along a signal, made by ``signal(sample_rate)`` where it is not kept under the key."""
+        kept = self._folder / f"{key}.npz"
         window_s = self._length / self._rate
         try:
             with kept.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 return TeacherTrack(data["posteriors"], window_s)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            posteriors = self._run(path)
+            posteriors = self._run(signal(self._rate))
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as part:
             np.savez_compressed(part, posteriors=posteriors.astype(np.float16))
@@ -87,13 +112,11 @@ class Teacher:
 
     def tracks(self, clips: Sequence[Clip]) -> list[TeacherTrack | None]:
         """Return the tracks of many clips in their order, None for one without audio, with a progress bar on a terminal."""
-        from tqdm import tqdm
-
-        bar = tqdm(clips, desc="teacher", unit="clip", disable=not sys.stderr.isatty())
+        bar = progress(clips, "teacher", "clip")
         return [self.track(clip.path) if clip.row is None else None for clip in bar]
 
-    def _run(self, path: Path) -> FloatArray:
-        signal = repeat_to(mono_signal(path, self._rate), self._length)
+    def _run(self, signal: FloatArray) -> FloatArray:
+        signal = repeat_to(signal, self._length)
         rows = []
         for start in range(0, len(signal) - self._length + 1, round(STRIDE_S * self._rate)):
             window = signal[start : start + self._length].reshape(self._input["shape"])

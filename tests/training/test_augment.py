@@ -5,14 +5,14 @@ import pytest
 
 from streamcls.frontend import features_of
 from streamcls.training.augment import Augmenter, add_powers, level_of
-from streamcls.training.recipe import AugmentationTable
+from streamcls.training.recipe_tables import AugmentationTable
 from streamcls.training.space import FeatureSpace
 from streamcls.types import FrontEndSpec
 
 FLOOR = -100.0
 OFF = {
     "equalise_db": 0.0, "band_limit": 0.0, "noise": 0.0, "mix_up": 0.0, "nothing": 0.0, "jitter_db": 0.0, "shift_bands": 0,
-    "time_mask": 0.0, "band_mask": 0.0,
+    "time_mask": 0.0, "band_mask": 0.0, "gain_db": (0.0, 0.0),
 }  # fmt: skip
 
 
@@ -86,3 +86,14 @@ def test_masks_touch_neighbouring_frames_only():
     for row in changed:
         assert np.abs(np.diff(row.astype(int))).sum() <= 2
         assert row.sum() <= 10
+
+
+def test_a_gain_moves_a_window_as_a_whole_but_not_below_the_floor():
+    before = bands()
+    before[:, :, 0] = FLOOR
+    after = augmenter(gain_db=(-20.0, 10.0)).channel(before)
+    assert after.min() >= FLOOR
+    gains = np.median(after[:, :, 1:] - before[:, :, 1:], axis=(1, 2))
+    assert len(set(gains.round(3).tolist())) == len(gains)
+    assert gains.min() >= -20.0
+    assert gains.max() <= 10.0

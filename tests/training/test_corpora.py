@@ -7,7 +7,9 @@ import pytest
 
 from streamcls.errors import TrainingError
 from streamcls.training.corpora import Clip, read_corpora, read_corpus, read_plain
-from streamcls.training.recipe import CorpusTable, parse_recipe
+from streamcls.training.folder import recipe_for_folder
+from streamcls.training.recipe import parse_recipe
+from streamcls.training.recipe_tables import CorpusTable
 from streamcls.training.splits import SPLITS, check_no_leak, split_of_group
 
 
@@ -145,3 +147,40 @@ def test_plain_data_keeps_a_given_split_and_draws_one_otherwise(tmp_path, sounds
     drawn = read_plain(sounds, ("tone",))
     assert {c.split for c in drawn} <= set(SPLITS)
     assert len(drawn) == 20
+
+
+def test_a_folder_is_divided_as_training_divided_it(sounds):
+    recipe = recipe_for_folder(sounds, "mine")
+    trained = {c.path: (c.group, c.split) for c in read_corpora(recipe, {})}
+    measured = {c.path: (c.group, c.split) for c in read_plain(sounds, tuple(recipe.labels))}
+    assert measured == trained
+    assert {c.corpus for c in read_plain(sounds, ("tone",))} != {"folder"}
+
+
+def test_groups_in_a_recipes_corpus_have_its_name(sounds):
+    table = CorpusTable(name="mine", path=str(sounds), layout="folder")
+    assert {c.group.partition(":")[0] for c in read_corpus(table, ("tone",), {})} == {"mine"}
+
+
+MODELS = """
+[distillation]
+teacher = "${NOWHERE_DATA}/teacher.tflite"
+classes = "${NOWHERE_DATA}/classes.csv"
+ensemble = ["${NOWHERE_DATA}/one.keras"]
+
+[quantisation]"""
+
+
+@pytest.mark.parametrize("name", ["teacher", "classes", "distillation.ensemble", "network.start"])
+def test_a_place_for_a_model_that_the_recipe_names_is_taken(recipe_text, tmp_path, name):
+    text = recipe_text.replace("[quantisation]", MODELS).replace('size = "S"', 'size = "S"\nstart = "one.keras"')
+    assert len(read_corpora(parse_recipe(text), {name: tmp_path})) == 60
+    with pytest.raises(TrainingError, match=f"no corpus '{name}'"):
+        read_corpora(parse_recipe(recipe_text), {name: tmp_path})
+
+
+@pytest.mark.parametrize("content", [b"OggS\x00\x02\xff\xfe", b"path,label\n"])
+def test_a_sound_file_is_no_data(tmp_path, content):
+    (tmp_path / "song.ogg").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"song\.ogg is neither a folder nor a CSV manifest"):
+        read_plain(tmp_path / "song.ogg", ("tone",))

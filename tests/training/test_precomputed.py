@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -61,3 +63,10 @@ def test_a_file_of_another_kind_is_named(tmp_path):
     (tmp_path / "text.npz").write_text("no zip")
     with pytest.raises(TrainingError, match=r"text\.npz: precomputed features cannot be read"):
         PrecomputedRows(tmp_path / "text.npz")
+
+
+def test_without_scipy_it_says_what_to_install(tmp_path, monkeypatch):
+    path = file_with(tmp_path, music_like(np.random.default_rng(1)))
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(TrainingError, match="needs scipy"):
+        PrecomputedRows(path).frames(0, SPEC)

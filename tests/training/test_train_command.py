@@ -42,6 +42,7 @@ def test_importing_the_training_package_needs_no_tensorflow():
         (["{recipe}", "--folder", "{folder}"], 2, "give either a RECIPE or --folder DIR"),
         (["{recipe}", "--data", "sounds"], 2, "'sounds' is not NAME=PATH"),
         (["{broken}"], 1, "sead: unknown key; did you mean 'seed'?"),
+        (["{recipe}", "--resume", "--restart"], 2, "give either --resume or --restart"),
         (["--folder", "{empty}"], 1, "expected at least two, one per label"),
         (["{recipe}", "--backend", "magic"], 78, "'magic' is no backend"),
     ],

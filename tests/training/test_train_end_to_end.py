@@ -150,7 +150,20 @@ def test_a_newcomer_trains_on_a_folder_and_evaluates(sounds, cache, tmp_path):
             str(cache),
         ],
     )
-    assert json.loads(measured.output)["clip"]["count"] == 60
+    assert json.loads(measured.stdout)["clip"]["count"] == 60
+    trained = json.loads((output / "metrics.json").read_text())["evaluation"]["clips"]
+    assert f"warning: {output} was trained on " in measured.stderr
+    again = run.invoke(cli, ["evaluate", str(output), "--data", str(sounds), "--format", "json", "--cache", str(cache)])
+    assert json.loads(again.stdout)["clip"]["count"] == trained
+    assert "warning" not in again.stderr
+
+
+def test_a_quick_try_leaves_the_model_alone(sounds, cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["train", "--folder", str(sounds), "--name", "mine", "--quick", "--epochs", "1", "--cache", str(cache)]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    assert sorted(item.name for item in (tmp_path / "models").iterdir()) == ["mine-quick", "mine-quick.run"]
 
 
 def test_a_label_without_training_clips_is_named(recipe_text, cache, tmp_path):
