@@ -9,7 +9,7 @@ from streamcls.errors import TrainingError
 from streamcls.training.corpora import AUDIO_SUFFIXES, FOLDER
 from streamcls.training.progress import note
 from streamcls.training.recipe import Recipe
-from streamcls.training.recipe_tables import LABEL, NAME, CorpusTable, NetworkTable, WindowTable
+from streamcls.training.recipe_tables import LABEL, NAME, CorpusTable, NetworkTable, TrainingTable, WindowTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,9 @@ __all__ = ["recipe_for_folder"]
 _FEWEST_LABELS: Final = 2
 _N_FRAMES: Final = 130
 _STRIDE_FRAMES: Final = 43
+_EPOCHS: Final = 30
+_WINDOWS_PER_EPOCH: Final = 2_048
+"""Some minutes on two processor cores."""
 
 
 def recipe_for_folder(folder: Path, name: str | None = None) -> Recipe:
@@ -65,6 +68,7 @@ def recipe_for_folder(folder: Path, name: str | None = None) -> Recipe:
             window=WindowTable(n_frames=_N_FRAMES, stride_frames=_STRIDE_FRAMES),
             corpus=(CorpusTable(name=FOLDER, path=str(folder), layout="folder"),),
             network=NetworkTable(size="S"),
+            training=TrainingTable(epochs=_EPOCHS, windows_per_epoch=_WINDOWS_PER_EPOCH),
         )
     except ValueError as error:
         raise TrainingError(f"no recipe can be made for {folder}: {error}") from error

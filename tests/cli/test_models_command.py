@@ -65,7 +65,7 @@ def test_an_imported_model_is_listed_and_checked_like_any_other(labels: Path, tm
         labels, "--spec-file", SHIPPED / "bundle.toml", "--activation", "softmax", "--task", "genre", "--output", folder
     )
     assert result.exit_code == 0, result.output
-    assert f"wrote {folder}: 10 labels, hears 3.088 s" in result.output
+    assert f"wrote {folder}: 11 labels, hears 3.088 s" in result.output
     assert "nothing was measured" in result.output
     assert "mine" in run("models", "list", "--path", folder.parent).output
     config = tmp_path / "my.toml"

@@ -117,7 +117,7 @@ def test_a_genre_model_of_ones_own_is_suggested_to_the_genre_policy(labels: Path
 def test_labels_that_are_too_few_are_counted_against_the_outputs(labels: Path, options: ImportOptions) -> None:
     lines = labels.read_text(encoding="utf-8").splitlines()
     labels.write_text("\n".join(lines[:-1]), encoding="utf-8")
-    with pytest.raises(BundleError, match=r"there are 9 labels, but the model's outputs have the sizes .* \(10\)"):
+    with pytest.raises(BundleError, match=r"there are 10 labels, but the model's outputs have the sizes .* \(11\)"):
         _import(labels, options)
     assert list(_left(options.output.parent)) == []
 
