@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from typing import TYPE_CHECKING, Any, Final
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -81,8 +82,12 @@ class Checkpoint:
             "epochs_done": state.epochs_done, "generator": sampler.getstate(),
         }  # fmt: skip
         (made / _STATE).write_text(json.dumps(facts), "utf-8")
-        shutil.rmtree(self._folder, ignore_errors=True)
+        old = self._folder.with_name(self._folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self._folder.exists():
+            self._folder.rename(old)
         made.rename(self._folder)
+        shutil.rmtree(old, ignore_errors=True)
 
     def restore(self, state: Trained, sampler: Sampler) -> None:
         """Go on where the kept epoch ended; nothing happens where there is none.
@@ -94,7 +99,7 @@ class Checkpoint:
         """
         if not (self._folder / _STATE).is_file():
             return
-        facts = self._facts()
+        facts, tf = self._facts(), load_tensorflow()
         try:
             self._tensors(state).read(str(self._folder / "tensors")).assert_existing_objects_matched()
             with np.load(self._folder / "best.npz") as kept:
@@ -102,7 +107,16 @@ class Checkpoint:
             state.curves, state.best, state.best_epoch = facts["curves"], facts["best"], facts["best_epoch"]
             state.epochs_done = facts["epochs_done"]
             sampler.setstate(facts["generator"])
-        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            AssertionError,
+            BadZipFile,
+            tf.errors.OpError,
+        ) as error:
             raise self._damaged(error) from error
 
     def _facts(self) -> dict[str, Any]:

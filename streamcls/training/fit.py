@@ -134,11 +134,15 @@ def fit(
     table = recipe.training
     steps = max(1, table.windows_per_epoch // table.batch_size)
     state = _begin(recipe, space, n_classes, steps, start)
-    step = make_step(state.whole, state.optimiser, recipe, n_classes, ensemble)
+    step: Any = None
     if checkpoint is not None:
         checkpoint.restore(state, sampler)
     with ThreadPoolExecutor(1) as pool:
         for epoch in range(state.epochs_done, table.epochs):
+            if step is None or recipe.network.dropout:
+                # Dropout draws from a state of its own that no checkpoint keeps: each epoch begins one anew.
+                tf.random.set_seed(recipe.seed + epoch)
+                step = make_step(state.whole, state.optimiser, recipe, n_classes, ensemble)
             sums = np.zeros(2)
             following = pool.submit(sampler.batch, table.batch_size)
             for number in _bar(range(steps), f"epoch {epoch + 1}/{table.epochs}", quiet=quiet):

@@ -76,6 +76,10 @@ def gather(recipe: Recipe, clips: Sequence[Clip], cache: Path, data: Mapping[str
     store = FeatureCache(cache, recipe.spec, recipe.window.n_frames)
     teacher = _teacher(recipe, cache, data)
     soft = _soft_labels(recipe, data)
+    if soft is not None and teacher is not None and soft.n_classes != teacher.n_classes:
+        raise TrainingError(
+            f"distillation.classes names {soft.n_classes} classes, and the teacher puts out {teacher.n_classes} values"
+        )
     heard = list(_plain(parts["train"], store, teacher))
     if soft is not None:
         _learn_typical(soft, [track for _, _, track in heard if track is not None])
@@ -89,6 +93,11 @@ def gather(recipe: Recipe, clips: Sequence[Clip], cache: Path, data: Mapping[str
         valid = valid.joined(said)
         known = known if len(known) else unknown
         unlabelled, taught = _taught(recipe, [clip for clip in clips if clip.split == "test"], store, teacher, soft)
+    if not valid.weights.any():
+        raise TrainingError(
+            "of no window of the validation split is anything known, so that no epoch can be called the best: "
+            "give it labelled recordings, or a teacher with distillation.map"
+        )
     return Material(sampler, space, known, valid, unlabelled, taught, n_classes)
 
 
@@ -141,6 +150,6 @@ def _taught(
     recipe: Recipe, clips: list[Clip], store: FeatureCache, teacher: Teacher, soft: SoftLabels
 ) -> tuple[WindowSet, ValidationSet]:
     """Return windows of the clips of which nothing is known, and what a teacher says of them."""
-    unknown = _windows(recipe, [clip for clip in clips if _is_unknown(clip, recipe)], store)
+    unknown = _windows(recipe, [clip for clip in clips if clip.row is None and _is_unknown(clip, recipe)], store)
     tracks = [teacher.track(clip.path).mapped(soft) for clip in unknown.clips]
     return unknown, taught_targets(unknown, tracks, soft, recipe)

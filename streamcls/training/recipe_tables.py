@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 __all__ = [
     "LABEL",
@@ -90,6 +91,15 @@ class CorpusTable(Table):
     renditions: int | None = Field(default=None, ge=0, le=20)
     source: str = ""
     licence: str = ""
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression: {error}") from error
+        return value
 
 
 class NetworkTable(Table):

@@ -64,6 +64,8 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for stale in (self.network, self.path / "curves.json", self.path / "curves.png"):
+                stale.unlink(missing_ok=True)  # of an earlier run, which the rest of the folder no longer tells of
             (self.path / "recipe.toml").write_text(recipe_text, "utf-8")
             (self.path / DATA_FILE).write_text(table, "utf-8")
             self.write("run.json", machine())
@@ -95,7 +97,7 @@ def data_digests(clips: Sequence[Clip]) -> dict[str, str]:
 
 def git_revision() -> str:
     """Return the revision of the checkout that this code runs from, with ``+`` where files differ from it; or an empty string."""
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
 
     def git(*arguments: str) -> str | None:
         try:

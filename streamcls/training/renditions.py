@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from streamcls.training.features import FeatureCache
     from streamcls.training.recipe_tables import BroadcastTable
     from streamcls.training.teacher import Teacher, TeacherTrack
-    from streamcls.types import FloatArray
+    from streamcls.types import FloatArray, FrontEndSpec
 
 __all__ = ["Rendition", "draw_rendition", "render_all"]
 
 _SEED_DIGITS: Final = 16
 """Hexadecimal digits of a file's hash that take part in its seed."""
 _DIGEST_DIGITS: Final = 16
+_TINY: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,30 @@ def draw_rendition(table: BroadcastTable, content: str, number: int) -> Renditio
     return Rendition(speed, draw_chain(rng, share=table.share), place, table.longest_s)
 
 
+def _activity(
+    power: np.ndarray[Any, Any], rendition: Rendition, count: int, spec: FrontEndSpec, within_db: float | None
+) -> np.ndarray[Any, Any]:
+    """Return 1 for each frame of a rendition that is as loud in the file itself as a label needs, and 0 for the others.
+
+    A compressor lifts what lies between the events, and a stretch may hold none: the rendition's own levels would tell nothing.
+
+    Parameters
+    ----------
+    power
+        Shape (n,): mean square of each frame of the file.
+    """
+    if within_db is None:
+        return np.ones(count)
+    hop_s = spec.hop_length / spec.sample_rate
+    whole_s = len(power) * hop_s
+    begin = rendition.place * max(whole_s - rendition.longest_s, 0.0) / hop_s
+    index = np.clip(
+        np.rint(begin + np.arange(count) * rendition.speed).astype(int) % max(len(power), 1), 0, len(power) - 1
+    )
+    needed = max(float(power.max()), _TINY) * 10.0 ** (-within_db / 10.0)
+    return np.asarray(power[index] >= needed, np.float64)
+
+
 def _count(clip: Clip, table: BroadcastTable) -> int:
     return table.renditions if clip.renditions is None else clip.renditions
 
@@ -114,4 +139,5 @@ def render_all(
         if teacher is not None:
             key = f"{content}-{rendition.performance}"
             track = teacher.track_of(key, lambda rate, r=rendition, c=clip: r.performed(c.path, rate))  # type: ignore[misc]
-        yield clip, frames, track
+        activity = _activity(store.frames(clip.path).power, rendition, len(frames), store.spec, clip.active_within_db)
+        yield clip, replace(frames, power=activity), track

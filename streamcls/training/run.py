@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from streamcls.errors import TrainingError
 from streamcls.inference import Calibration, load_bundle
 from streamcls.training.calibrate import fit_temperature, fit_thresholds
 from streamcls.training.card import write_card
@@ -23,6 +24,7 @@ from streamcls.training.features import default_cache
 from streamcls.training.fit import Fitted, fit, load_network, predict
 from streamcls.training.golden import golden_bytes, plain_logits, rounded_windows
 from streamcls.training.material import gather
+from streamcls.training.progress import note
 from streamcls.training.quantise import convert
 from streamcls.training.record import RunFolder, data_digests, draw_curves, git_revision, identity_of
 from streamcls.training.tensorflow import load_tensorflow
@@ -162,7 +164,11 @@ def _evaluation(bundle: Bundle, classifier: Classifier, clips: list[Clip], optio
     split = "test" if any(clip.split == "test" for clip in clips) else "valid"
     if all(set(bundle.labels) <= set(clip.unknown) for clip in clips if clip.split == split):
         return None
-    return evaluate(bundle, classifier, clips, options.cache or default_cache(), split)
+    try:
+        return evaluate(bundle, classifier, clips, options.cache or default_cache(), split)
+    except TrainingError as error:  # the training is done: a test that cannot be made must not lose it
+        note(f"nothing was measured: {error}")
+        return None
 
 
 def _against_teacher(bundle: Bundle, classifier: Classifier, material: Material) -> dict[str, Any] | None:
@@ -184,7 +190,16 @@ def _networks(recipe: Recipe, options: TrainOptions) -> tuple[Any, list[Any]]:
         return load_network(options.data.get(key) or Path(expand_variables(text, key, key)))
 
     start = load(recipe.network.start, "network.start") if recipe.network.start else None
-    return start, [load(text, "distillation.ensemble") for text in recipe.distillation.ensemble]
+    members = [load(text, "distillation.ensemble") for text in recipe.distillation.ensemble]
+    wanted = (recipe.window.n_frames, recipe.spec.n_features, len(recipe.labels))
+    for text, member in zip(recipe.distillation.ensemble, members, strict=True):
+        found = (*member.input_shape[1:], member.output_shape[-1])
+        if found != wanted:
+            raise TrainingError(
+                f"distillation.ensemble: {text} takes {found[:-1]} and puts out {found[-1]} values, this recipe says {wanted[:-1]} "
+                f"and {wanted[-1]} labels"
+            )
+    return start, members
 
 
 def _calibrated(content: BundleContent, recipe: Recipe, material: Material, logits: FloatArray) -> BundleContent:

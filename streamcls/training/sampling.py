@@ -29,6 +29,9 @@ _PRESENT: Final = 0.5
 """Targets from which on a label counts as there."""
 _HEARD: Final = 0.3
 """Score from which on a teacher has heard a label; its posteriors of what it does hear are seldom higher."""
+_UNLABELLED: Final = "?unlabelled"
+_NEGATIVE: Final = "?negative"
+"""Strata beside the labels, by names that no label may have."""
 _TINY: Final = 1e-12
 _MIX_UP_ALPHA: Final = 0.3
 
@@ -192,7 +195,7 @@ class Sampler:
         strata: dict[str, dict[str, list[Example]]] = {}
         for example in examples:
             clip = example.clip
-            keys = clip.labels or (("unlabelled",) if not example.weights.any() else ("negative",))
+            keys = clip.labels or ((_UNLABELLED,) if not example.weights.any() else (_NEGATIVE,))
             for key in keys:
                 strata.setdefault(key, {}).setdefault(clip.group, []).append(example)
         taught = [label for label in recipe.distillation.map if label not in strata and label not in recipe.background]
@@ -205,13 +208,13 @@ class Sampler:
             raise TrainingError(
                 f"no training clip has the label {', '.join(missing)}; give it clips, or take it out of the recipe"
             )
-        shares = {key: recipe.training.label_share.get(key, 1.0) for key in strata}
-        if "unlabelled" in strata:
-            others = sum(share for key, share in shares.items() if key != "unlabelled")
+        shares = {key: recipe.training.label_share.get(key.removeprefix("?"), 1.0) for key in strata}
+        if _UNLABELLED in strata:
+            others = sum(share for key, share in shares.items() if key != _UNLABELLED)
             part = recipe.distillation.unlabelled_share if self._n_classes else 0.0
-            shares["unlabelled"] = others * part / max(1.0 - part, _TINY) if others else 1.0
+            shares[_UNLABELLED] = others * part / max(1.0 - part, _TINY) if others else 1.0
         weights = np.array(list(shares.values()), np.float32)
-        ready = [_Stratum(list(groups.values()), by_length=key == "unlabelled") for key, groups in strata.items()]
+        ready = [_Stratum(list(groups.values()), by_length=key == _UNLABELLED) for key, groups in strata.items()]
         return ready, weights / weights.sum()
 
     def _heard_by_teacher(self, examples: Sequence[Example], label: str) -> dict[str, list[Example]]:
@@ -247,7 +250,8 @@ class Sampler:
             known = weights * weights[order]
             weights = np.where(blended[:, None], known, weights)
             features = _blend(features, features[order], first)
-            targets, teacher = _blend(targets, targets[order], first), _blend(teacher, teacher[order], first)
+            targets = _blend(targets, targets[order], first)
+            teacher = np.where(blended[:, None], _blend(teacher, teacher[order], first), teacher)
         return Batch(features, targets, weights, teacher)
 
     def plain(self, size: int) -> FloatArray:

@@ -42,7 +42,7 @@ class SoftLabels:
     """Gathers a teacher's posteriors under the recipe's labels and turns them into targets.
 
     With ``exclusive`` labels the scores are divided by a power of what is typical of each label, and normalised to sum to one;
-    otherwise a label's score is its target as it is, and labels that the map does not name stay unknown.
+    labels that the map does not name get nothing. Otherwise a label's score is its target as it is, and such labels stay unknown.
 
     Parameters
     ----------
@@ -77,6 +77,7 @@ class SoftLabels:
                 self._matrix[index[name], column] = 1.0
         self.mapped: np.ndarray[Any, np.dtype[np.bool_]] = np.asarray(self._matrix.any(axis=0), np.bool_)
         """Which labels the map names, shape (n_labels,)."""
+        self.n_classes = len(classes)
         self._exclusive = exclusive
         self._power = typical
         self._typical = np.ones(len(labels), np.float32)
@@ -95,6 +96,6 @@ class SoftLabels:
         """Turn scores, shape (n_labels,), into targets of the same shape."""
         if not self._exclusive:
             return scores
-        weighed = (scores + np.float32(_NOTHING)) / self._typical
+        weighed = self.mapped * (scores + np.float32(_NOTHING)) / self._typical
         shares: FloatArray = weighed / weighed.sum()
         return shares

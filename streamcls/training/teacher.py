@@ -83,8 +83,11 @@ class Teacher:
         from ai_edge_litert.interpreter import Interpreter
 
         self._rate = sample_rate
-        self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
-        self._interpreter.allocate_tensors()
+        try:
+            self._interpreter: Any = Interpreter(model_content=content, num_threads=1)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise TrainingError(f"distillation.teacher: {model} is no TensorFlow Lite model: {error}") from error
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         self._length = int(np.prod(self._input["shape"]))
@@ -103,12 +106,14 @@ class Teacher:
             with kept.open("rb") as file, np.load(file, allow_pickle=False) as data:
                 return TeacherTrack(data["posteriors"], window_s)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            posteriors = self._run(signal(self._rate))
+            posteriors = self._run(signal(self._rate)).astype(
+                np.float16
+            )  # as it is kept, so that a second run hears the same
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".part", delete=False) as part:
-            np.savez_compressed(part, posteriors=posteriors.astype(np.float16))
+            np.savez_compressed(part, posteriors=posteriors)
         Path(part.name).replace(kept)
-        return TeacherTrack(posteriors, window_s)
+        return TeacherTrack(posteriors.astype(np.float32), window_s)
 
     def tracks(self, clips: Sequence[Clip]) -> list[TeacherTrack | None]:
         """Return the tracks of many clips in their order, None for one without audio, with a progress bar on a terminal."""

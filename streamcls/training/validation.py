@@ -29,8 +29,8 @@ class ValidationSet:
 
     def joined(self, other: ValidationSet) -> ValidationSet:
         """Put another set behind this one, both with the same total weight; an empty one changes nothing."""
-        if not len(other.features) or not len(self.features):
-            return self if len(self.features) else other
+        if not other.weights.any() or not self.weights.any():
+            return self if self.weights.any() else other
         even = np.float32(self.weights.sum() / max(float(other.weights.sum()), 1e-12))
         return ValidationSet(
             np.concatenate([self.features, other.features]),

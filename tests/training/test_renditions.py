@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamcls.training.corpora import Clip
 from streamcls.training.features import FeatureCache, file_hash, mono_signal
@@ -73,3 +75,33 @@ def test_a_corpus_may_have_renditions_of_its_own_number(sounds, tmp_path):
     clips = [clip(sounds / "tone" / f"tone-0{i}.wav", renditions=count) for i, count in enumerate((None, 0, 2))]
     made = render_all(clips, FeatureCache(tmp_path, SPEC, 8), None, BroadcastTable(renditions=1, share=0.0))
     assert [c.path.name for c, _, _ in made] == ["tone-00.wav", "tone-02.wav", "tone-02.wav"]
+
+
+def test_only_what_is_loud_in_the_file_itself_carries_its_label(sounds, tmp_path):
+    """A compressor lifts the background of a click to the click's own level; the label stays with the click."""
+    path = tmp_path / "burst.wav"
+    signal = 0.001 * np.random.default_rng(5).standard_normal(22_050 * 4)
+    signal[44_100 : 44_100 + 4_410] += 0.7 * np.random.default_rng(6).standard_normal(4_410)
+    soundfile.write(path, signal.astype(np.float32), 22_050)
+    table = BroadcastTable(renditions=1, share=1.0, speed=0.0, longest_s=10.0)
+    labelled = replace(clip(path), active_within_db=12.0)
+    ((_, frames, _),) = render_all([labelled], FeatureCache(tmp_path, SPEC, 8), None, table)
+    loud = np.flatnonzero(frames.power)
+    assert 0 < len(loud) < 20
+    assert abs(float(loud.mean()) * 512 / 22_050 - 2.05) < 0.15
+
+
+def test_a_stretch_without_the_event_carries_no_label(tmp_path):
+    path = tmp_path / "late.wav"
+    signal = 0.001 * np.random.default_rng(5).standard_normal(22_050 * 20)
+    signal[-22_050:] *= 500.0
+    soundfile.write(path, signal.astype(np.float32), 22_050)
+    labelled = replace(clip(path), active_within_db=12.0)
+    active = []
+    for seed in range(8):
+        table = BroadcastTable(renditions=1, share=0.0, speed=0.0, longest_s=2.0, seed=seed)
+        ((_, frames, _),) = render_all([labelled], FeatureCache(tmp_path, SPEC, 8), None, table)
+        place = draw_rendition(table, file_hash(path), 1).place
+        active.append((bool(frames.power.any()), place * 18.0 + 2.0 > 19.0))
+    assert all(found == expected for found, expected in active)
+    assert {found for found, _ in active} >= {False}

@@ -54,3 +54,10 @@ def test_class_names_are_read_in_their_order_and_a_bad_file_is_named(tmp_path):
         class_names(path)
     with pytest.raises(TrainingError, match=r"none\.csv cannot be read"):
         class_names(tmp_path / "none.csv")
+
+
+def test_an_exclusive_label_that_the_map_does_not_name_gets_nothing():
+    soft = SoftLabels({"jazz": ("Jazz",), "other": ("Speech",)}, CLASSES, LABELS, exclusive=True, typical=1.0)
+    soft.learn_typical(np.full((3, 3), 1e-3, np.float32))
+    targets = soft.targets(np.array([0.001, 0.0, 0.001], np.float32))
+    np.testing.assert_allclose(targets, [0.5, 0.0, 0.5], atol=1e-6)

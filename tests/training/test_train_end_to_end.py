@@ -72,7 +72,7 @@ def test_the_bundle_is_complete_and_quantised(trained):
     card = (trained / "CARD.md").read_text()
     for phrase in ("## What it cannot do", "## Trained on", "## Measured", "sounds", "not stated"):
         assert phrase in card
-    assert list(trained.parent.iterdir()) == [trained]
+    assert sorted(trained.parent.iterdir()) == [trained, trained.with_name("three-sounds.run")]
 
 
 def test_the_goldens_are_reproduced(trained):
@@ -124,7 +124,7 @@ def test_a_new_training_replaces_the_old_bundle(recipe_text, cache, tmp_path):
     )
     assert load_bundle(output).name == "three-sounds"
     assert not (output / "stale.txt").exists()
-    assert list(output.parent.iterdir()) == [output]
+    assert sorted(output.parent.iterdir()) == [output, output.with_name("three-sounds.run")]
 
 
 def test_a_newcomer_trains_on_a_folder_and_evaluates(sounds, cache, tmp_path):

@@ -101,3 +101,10 @@ def test_joined_sets_have_the_same_weight_and_an_empty_one_changes_nothing():
     assert len(joined.features) == 8
     assert made(2, 1.0).joined(made(0, 1.0)).weights.sum() == 6.0
     assert len(made(0, 1.0).joined(made(2, 1.0)).features) == 2
+
+
+def test_a_set_of_which_nothing_is_known_does_not_silence_the_other():
+    features, zeros = np.zeros((2, 4, 2), np.float32), np.zeros((2, 3), np.float32)
+    nothing, taught = ValidationSet(features, zeros, zeros), ValidationSet(features, zeros, zeros + 1)
+    assert nothing.joined(taught).weights.all()
+    assert taught.joined(nothing).weights.all()

@@ -31,12 +31,22 @@ def count_seen(bundle: Path, clips: Sequence[Clip]) -> int:
         There is neither.
     """
     record = bundle.with_name(f"{bundle.name}.run") / DATA_FILE
-    seen = _recorded(record) if record.is_file() else _recomputed(bundle / "recipe.toml", clips)
+    seen = _recorded(record) if _is_of(bundle, record) else _recomputed(bundle / "recipe.toml", clips)
     hashes: dict[Path, str] = {}
     for clip in clips:
         if clip.path.is_file():
             hashes[clip.path] = hashes.get(clip.path) or file_hash(clip.path)
     return sum((hashes.get(clip.path, ""), clip.row) in seen for clip in clips)
+
+
+def _is_of(bundle: Path, record: Path) -> bool:
+    """Tell whether a record is of the run that made the bundle, and not of a later one."""
+    recipes = (record.with_name("recipe.toml"), bundle / "recipe.toml")
+    return (
+        record.is_file()
+        and all(path.is_file() for path in recipes)
+        and recipes[0].read_bytes() == recipes[1].read_bytes()
+    )
 
 
 def _recorded(record: Path) -> set[tuple[str, int | None]]:
