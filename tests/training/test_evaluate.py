@@ -191,6 +191,7 @@ def test_who_measures_on_training_clips_is_warned_with_their_number(copied, nois
     run.path.mkdir()
     clips = read_plain(noises, ("jazz", "metal"))
     (run.path / "data.csv").write_text(run.data_table(clips[:1]))
+    shutil.copy(copied / "recipe.toml", run.path)
     arguments = ["evaluate", str(copied), "--data", str(noises), "--split", "all", "--cache", str(tmp_path / "cache")]
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 0, done.exception

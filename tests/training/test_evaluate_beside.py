@@ -209,7 +209,10 @@ def test_the_record_of_the_run_goes_before_the_recipe(bundle_of_sounds, clips):
     run.path.mkdir()
     some = [replace(clip, split="train") for clip in clips[:3]] + [replace(clips[3], split="valid")]
     (run.path / "data.csv").write_text(run.data_table(some))
+    shutil.copy(bundle_of_sounds / "recipe.toml", run.path)
     assert count_seen(bundle_of_sounds, clips) == 3
+    (run.path / "recipe.toml").write_text("# of a later run that broke off")
+    assert count_seen(bundle_of_sounds, clips) != 3
 
 
 def test_without_record_and_recipe_nobody_knows(tmp_path, clips):
