@@ -34,6 +34,9 @@ class ZmqConfig(ComponentConfig):
     live
         True: a daemon that is behind drops audio, which shows as a gap. False: it leaves messages unread, so
         that senders at ``bind`` wait. (A publisher at ``connect`` never waits: it drops.)
+    curve
+        True: senders at ``bind`` have to hold a key of the domain ``ingest`` and may send the streams that it permits; this needs
+        ``curve = true`` in ``[security]``. False: anybody may send. None: as ``[security]`` says.
     insecure
         Allows ``bind`` to an address that other machines reach, although senders are not authenticated.
     max_streams
@@ -55,6 +58,7 @@ class ZmqConfig(ComponentConfig):
     connect: Strings = ()
     subscribe: Strings = ("",)
     live: bool = True
+    curve: bool | None = None
     insecure: bool = False
     max_streams: int = Field(default=1_000, ge=1, le=100_000)
     idle_s: float = Field(default=30.0, gt=0, le=86_400)
@@ -69,6 +73,10 @@ def config_problems(config: ZmqConfig) -> list[str]:
     problems: list[str] = []
     if not config.bind and not config.connect:
         problems.append('neither bind nor connect is given: name an endpoint, e.g. bind = "tcp://127.0.0.1:5756"')
+    if config.curve and not config.bind:
+        problems.append("curve has no effect without bind: a publisher at connect is not authenticated")
+    if config.curve and config.insecure:
+        problems.append("curve and insecure contradict each other: leave one of them out")
     if not config.connect and config.subscribe != ("",):
         problems.append("subscribe has no effect without connect: senders at bind are not filtered")
     for key, endpoints in (("bind", config.bind), ("connect", config.connect)):
@@ -78,9 +86,10 @@ def config_problems(config: ZmqConfig) -> list[str]:
                 problems.append(f"{key} {endpoint!r}: {problem}")
             elif endpoints.count(endpoint) > 1:
                 problems.append(f"{key} {endpoint!r} is listed {endpoints.count(endpoint)} times")
-            elif key == "bind" and not config.insecure and not is_loopback(endpoint):
+            elif key == "bind" and not (config.insecure or config.curve) and not is_loopback(endpoint):
                 problems.append(
                     f"bind {endpoint!r} can be reached from other machines, and senders are not "
-                    "authenticated: bind to 127.0.0.1, [::1] or an ipc path, or say insecure = true"
+                    "authenticated: bind to 127.0.0.1, [::1] or an ipc path, say curve = true here and in [security], "
+                    "or say insecure = true"
                 )
     return problems

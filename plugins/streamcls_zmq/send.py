@@ -39,6 +39,7 @@ class _Job:
     realtime: bool
     no_end: bool
     timeout_s: float
+    keys: Path | None
 
 
 def _endpoint(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -109,6 +110,11 @@ def _stream(_context: click.Context, _parameter: click.Parameter, value: str) ->
     metavar="S",
     help="Give up when nobody takes the audio for so many seconds.",
 )
+@click.option(
+    "--keys",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Your file from streamcls keys add, where the daemon admits known keys only.",
+)
 def send(file: str, rate: int | None, channels: int | None, input_encoding: Encoding | None, **options: Any) -> None:
     """Send FILE's audio to a zmq source, or raw PCM from standard input where FILE is -.
 
@@ -136,11 +142,12 @@ def send(file: str, rate: int | None, channels: int | None, input_encoding: Enco
 
 def _send(chunks: Iterator[Chunk], job: _Job) -> tuple[float, int]:
     """Send all chunks and, also when reading fails, the end; return seconds of audio and messages."""
+    from streamcls.bus.keys import load_client_keys
     from streamcls_zmq.sender import DeliveryError, Sender, end_frames, message_frames, paced
 
     last: Chunk | None = None
     samples = messages = 0
-    with Sender(job.endpoint, job.timeout_s) as sender:
+    with Sender(job.endpoint, job.timeout_s, None if job.keys is None else load_client_keys(job.keys)) as sender:
         try:
             for chunk in paced(chunks) if job.realtime else chunks:
                 sender.send(message_frames(chunk, job.encoding))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from streamcls import Chunk
+    from streamcls.bus.keys import ClientKeys
 
 __all__ = ["DeliveryError", "Sender", "end_frames", "message_frames", "paced"]
 
@@ -27,6 +28,14 @@ _QUEUED: Final = 64
 """Messages that wait in this process for the connection; more make ``send`` wait."""
 _ABANDON_S: Final = 0.5
 """Time to hand over the rest when the sender is left by an exception."""
+
+_REFUSALS: Final = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+_NEEDS_KEYS: Final = "it may admit known keys only; give yours with --keys"
+_WRONG_KEYS: Final = (
+    "it does not know these keys, or not for sending audio, or it is not the daemon that they are for, or uses no keys"
+)
 
 
 class DeliveryError(StreamclsError):
@@ -91,6 +100,8 @@ class Sender:
         Where to connect.
     timeout_s
         Seconds that connecting, each send and handing over the rest may take.
+    keys
+        What to connect with where the source admits known keys only.
 
     Raises
     ------
@@ -98,11 +109,14 @@ class Sender:
         On entering, sending and leaving, when the time is over.
     """
 
-    def __init__(self, endpoint: str, timeout_s: float) -> None:
+    def __init__(self, endpoint: str, timeout_s: float, keys: ClientKeys | None = None) -> None:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.PUSH)
+        self._keyless = keys is None
+        if keys is not None:
+            keys.secure_client(self._socket)
 
     def __enter__(self) -> Self:
         try:
@@ -132,12 +146,13 @@ class Sender:
         self._socket.setsockopt(zmq.SNDHWM, _QUEUED)
         self._socket.setsockopt(zmq.SNDTIMEO, timeout_ms)
         self._socket.setsockopt(zmq.IPV6, int(is_numeric_ipv6(self._endpoint)))
-        monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | _REFUSALS)
         try:
             self._socket.connect(self._endpoint)
             if not monitor.poll(timeout_ms):
                 raise self._error("nobody answered")
-            recv_monitor_message(monitor)
+            if recv_monitor_message(monitor)["event"] != zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                raise DeliveryError(f"{self._endpoint} refuses: {_NEEDS_KEYS if self._keyless else _WRONG_KEYS}")
         except zmq.ZMQError as error:
             raise DeliveryError(f"{self._endpoint}: {error.strerror}") from error
         finally:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from streamcls import SourceContext
+    from streamcls.interfaces import SourceSecurity
     from streamcls.types import StreamItem
 
 __all__ = ["ZmqSource"]
@@ -70,6 +71,7 @@ class ZmqSource:
         """Where senders are awaited, once bound, with the port that was chosen for ``*``."""
         self._config = config
         self._name = context.name
+        self._security = context.security if config.bind and config.curve is not False else None
         self._clock = clock
         self._away = 0.0
 
@@ -86,9 +88,11 @@ class ZmqSource:
         RetryableSourceError
             An endpoint is in use or its address is not there (yet).
         SourceError
-            An endpoint that will never work.
+            An endpoint that will never work, or ``curve`` where the daemon has no keys.
         """
         problems = config_problems(self._config)
+        if self._config.curve and self._security is None:
+            problems.append("curve needs the daemon's keys: set curve = true in [security]")
         if problems:
             raise SourceError(f"source {self._name}: " + "; ".join(problems))
         table = StreamTable(self._config, self._name, self.counters)
@@ -114,7 +118,18 @@ class ZmqSource:
             frames = None if stop.is_set() else _receive(socket)
             if frames is None:
                 return
-            yield from self._hand_over(table.push(frames, self._now()))
+            first, *rest = frames
+            stream = first.bytes
+            if self._denies(socket, first, stream):
+                table.deny(stream, self._now())
+                continue
+            yield from self._hand_over(table.push([stream, *(frame.bytes for frame in rest)], self._now()))
+
+    def _denies(self, socket: zmq.Socket[bytes], frame: zmq.Frame, stream: bytes) -> bool:
+        """Whether a message came with a key that does not, or no longer, permit its stream."""
+        if self._security is None or socket.getsockopt(zmq.TYPE) != zmq.PULL:
+            return False
+        return not self._security.permits(frame, "ingest", stream.decode("utf-8", errors="replace"))
 
     def _now(self) -> float:
         return self._clock() - self._away
@@ -128,10 +143,13 @@ class ZmqSource:
     def _open(self, stack: ExitStack) -> list[zmq.Socket[bytes]]:
         sockets = []
         if self._config.bind:
-            socket = self._socket(zmq.PULL, stack)
+            socket = self._socket(zmq.PULL, stack, self._security)
+            if self._security is not None:
+                self._security.secure_server(socket, "ingest")
             bound = [self._attach(socket, endpoint, "bind") for endpoint in self._config.bind]
             self.endpoints = tuple(bound)
-            _log.info("%s: audio is awaited at %s", self._name, ", ".join(bound))
+            whom = " from known keys" if self._security is not None else ""
+            _log.info("%s: audio is awaited at %s%s", self._name, ", ".join(bound), whom)
             sockets.append(socket)
         if self._config.connect:
             socket = self._socket(zmq.SUB, stack)
@@ -142,8 +160,9 @@ class ZmqSource:
             sockets.append(socket)
         return sockets
 
-    def _socket(self, kind: int, stack: ExitStack) -> zmq.Socket[bytes]:
-        socket: zmq.Socket[bytes] = zmq.Context.instance().socket(kind)
+    def _socket(self, kind: int, stack: ExitStack, security: SourceSecurity | None = None) -> zmq.Socket[bytes]:
+        context = zmq.Context.instance() if security is None else security.context
+        socket: zmq.Socket[bytes] = context.socket(kind)
         stack.callback(socket.close, linger=0)
         socket.setsockopt(zmq.RCVHWM, self._config.receive_hwm)
         socket.setsockopt(zmq.MAXMSGSIZE, self._config.max_message_bytes * _CUT_OFF)
@@ -172,14 +191,14 @@ class ZmqSource:
             raise SourceError(text) from error
 
 
-def _receive(socket: zmq.Socket[bytes]) -> list[bytes] | None:
+def _receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
     """Take one message, or None where there is none. Of frames that are too many only one is kept."""
     try:
-        frames = [socket.recv(zmq.NOBLOCK)]
+        frames = [socket.recv(zmq.NOBLOCK, copy=False)]
     except zmq.Again:
         return None
     while socket.getsockopt(zmq.RCVMORE):
-        frame = socket.recv(zmq.NOBLOCK)
+        frame = socket.recv(zmq.NOBLOCK, copy=False)
         if len(frames) <= FRAMES:
             frames.append(frame)
     return frames

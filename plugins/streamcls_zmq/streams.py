@@ -22,6 +22,8 @@ __all__ = ["StreamTable", "new_counters"]
 
 _MAX_WAITING_BYTES: Final = 64 << 20
 """Memory of the chunks of all streams that wait for a missing one."""
+_MAX_QUOTE: Final = 60
+"""Characters of a refused stream's name that the log repeats."""
 
 
 def new_counters() -> dict[str, int]:
@@ -33,6 +35,7 @@ def new_counters() -> dict[str, int]:
         "opened",
         "idle",
         "refused",
+        "denied",
         "malformed",
         *(f"malformed_{reason}" for reason in REASONS),
     )
@@ -101,6 +104,14 @@ class StreamTable:
         if self._waiting_bytes > _MAX_WAITING_BYTES:
             items += self._do(name, slot, partial(slot.order.release, now), now)
         return items
+
+    def deny(self, stream: bytes, now: float) -> None:
+        """Count a message that its sender's key does not permit."""
+        self._counters["messages"] += 1
+        self._counters["denied"] += 1
+        name = stream.decode("utf-8", errors="replace")
+        text = f"message for stream {name[:_MAX_QUOTE]!r} dropped: its sender's key does not permit that"
+        self._complaints.note("denied", text, now)
 
     def expire(self, now: float) -> list[StreamItem]:
         """Return what waited too long, and end the streams of which nothing came for ``idle_s`` seconds."""
