@@ -44,6 +44,15 @@ class Meter:
         self._next = first_sample
         self._whole = first_sample % self._interval == 0
 
+    @property
+    def next_sample(self) -> int:
+        """Absolute index of the sample that is expected next."""
+        return self._next
+
+    def begin_for(self, decided: int, origin: int) -> int:
+        """Return the index at which to begin anew for the intervals that end after an index, in a stretch that began at ``origin``."""
+        return max(origin, decided // self._interval * self._interval)
+
     def push(self, samples: FloatArray) -> list[Levels]:
         """Take samples, shape (n, channels), and return the intervals that they complete."""
         done: list[Levels] = []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamcls.types import Chunk, FloatArray
 
 __all__ = ["Run", "SampleRing"]
@@ -26,12 +28,15 @@ class Run:
         Shape (n, channels), float32.
     captured_at
         Unix time of the first sample in seconds, or None.
+    marks
+        First sample and mark of each chunk that begins in it and has one.
     """
 
     samples: FloatArray
     sample_rate: int
     first_sample: int
     captured_at: float | None
+    marks: tuple[tuple[int, Mapping[str, Any]], ...] = ()
 
     @property
     def end_sample(self) -> int:
@@ -44,6 +49,14 @@ class _Span:
     first_sample: int
     length: int
     captured_at: float | None
+    marks: deque[tuple[int, Mapping[str, Any]]]
+
+    def marks_before(self, end_sample: int) -> list[tuple[int, Mapping[str, Any]]]:
+        """Take off the marks of the chunks that begin before an index."""
+        taken = []
+        while self.marks and self.marks[0][0] < end_sample:
+            taken.append(self.marks.popleft())
+        return taken
 
 
 class SampleRing:
@@ -98,10 +111,12 @@ class SampleRing:
         self._data[: n - fits] = samples[fits:]
         last = self._spans[-1] if self._spans else None
         untimed = last is not None and chunk.captured_at is None and last.captured_at is None
-        if last is not None and untimed and last.first_sample + last.length == chunk.first_sample:
-            last.length += n
-        else:
-            self._spans.append(_Span(chunk.first_sample, n, chunk.captured_at))
+        if last is None or not untimed or last.first_sample + last.length != chunk.first_sample:
+            last = _Span(chunk.first_sample, 0, chunk.captured_at, deque())
+            self._spans.append(last)
+        last.length += n
+        if chunk.mark is not None:
+            last.marks.append((chunk.first_sample, chunk.mark))
         self._length += n
         return True
 
@@ -110,10 +125,12 @@ class SampleRing:
         if not self._spans:
             return None
         first, captured_at, n = self._spans[0].first_sample, self._spans[0].captured_at, 0
+        marks: list[tuple[int, Mapping[str, Any]]] = []
         while self._spans and n < limit and self._spans[0].first_sample == first + n:
             span = self._spans[0]
             taken = min(span.length, limit - n)
             n += taken
+            marks += span.marks_before(first + n)
             if taken == span.length:
                 self._spans.popleft()
             else:
@@ -127,7 +144,7 @@ class SampleRing:
         samples[fits:] = self._data[: n - fits]
         self._head = (self._head + n) % len(self._data)
         self._length -= n
-        return Run(samples, self.sample_rate, first, captured_at)
+        return Run(samples, self.sample_rate, first, captured_at, tuple(marks))
 
     def _reserve(self, needed: int) -> None:
         size = len(self._data)

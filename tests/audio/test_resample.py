@@ -117,3 +117,43 @@ def test_a_skip_may_stretch_over_many_small_chunks() -> None:
     aligned = Resampler(44100, 16000)
     aligned.reset(441)
     np.testing.assert_array_equal(_run(resampler, signal, [3]), _run(aligned, signal[440:], [4410]))
+
+
+@pytest.mark.parametrize("source_rate", [8_000, 16_000, 32_000, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("origin", [0, 12_345])
+def test_begun_anew_in_the_right_place_it_gives_the_same_bits(source_rate: int, origin: int) -> None:
+    signal = noise(8 * source_rate)
+    whole = Resampler(source_rate, 22_050)
+    first = whole.reset(origin)
+    converted = whole.push(signal)
+    for seconds in (0.01, 3.3, 6.0):
+        index = origin + round(seconds * source_rate)
+        again = Resampler(source_rate, 22_050)
+        begin = again.restart_at(origin, index)
+        assert origin <= begin <= index
+        shift = again.reset(begin) - first
+        got = again.push(signal[begin - origin :])
+        wanted = -(-index * 22_050 // source_rate) - first
+        assert got[wanted - shift :].tobytes() == converted[wanted : shift + len(got)].tobytes()
+        assert shift + len(got) == len(converted), "what is held back is the same as well"
+
+
+def test_rates_whose_blocks_hardly_ever_meet_the_grid_begin_on_the_grid() -> None:
+    signal = noise(60_000)
+    whole, again = Resampler(22_051, 22_050), Resampler(22_051, 22_050)
+    whole.reset(0)
+    converted = whole.push(signal)
+    begin = again.restart_at(0, 40_000)
+    assert begin == 22_051
+    shift = again.reset(begin)
+    got = again.push(signal[begin:])
+    n = min(len(got), len(converted) - shift)
+    difference = np.abs(got[6_000:n] - converted[shift + 6_000 : shift + n])
+    assert len(difference) > 10_000
+    assert difference.max() < 1e-6
+
+
+def test_equal_rates_begin_where_they_are_needed() -> None:
+    resampler = Resampler(16_000, 16_000)
+    assert resampler.restart_at(100, 5_000) == 5_000
+    assert resampler.restart_at(100, 50) == 100
