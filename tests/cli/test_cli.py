@@ -154,7 +154,7 @@ class TestCheckAndConfig:
 
     def test_config_prints_what_is_in_force(self, config: Path) -> None:
         facts = json.loads(streamcls("config", config).stdout)
-        assert facts["bus"] == {"publish": ["tcp://127.0.0.1:5757"], "high_water_mark": 100_000, "insecure": False}
+        assert facts["bus"] == {"publish": ["tcp://127.0.0.1:5757"], "replay": None, "high_water_mark": 10_000, "insecure": False}
         assert facts["source"] == [{"name": "station", "type": "demo", "loop": True, "speed": 1.0}]
         assert facts["policy"]["genre"]["min_duration_s"] == 0
         assert facts["policy"]["genre"]["enter"] > 0
@@ -342,10 +342,10 @@ def _examples() -> list[Event]:
 
 class TestListen:
     def test_json_lines_are_the_events_as_they_are_on_the_wire(self, publishing: Publishing) -> None:
-        code, out, err = publishing.until_it_ends(publishing.child("listen", "--json", "--count", "30"), *_examples())
+        code, out, err = publishing.until_it_ends(publishing.child("listen", "--json", "--count", "90"), *_examples())
         assert (code, err) == (0, "")
         events = [json.loads(line) for line in out.splitlines()]
-        assert len(events) == 30
+        assert len(events) == 90
         assert all(e["epoch"] == publishing.bus.epoch and e["id"].startswith(e["epoch"]) for e in events)
         assert any(e["type"] == "streamcls.daemon.heartbeat" for e in events)
 
@@ -378,7 +378,7 @@ class TestListen:
 
     def test_heartbeats_are_printed_where_they_are_asked_for(self, publishing: Publishing) -> None:
         code, out, _ = publishing.until_it_ends(
-            publishing.child("listen", "--kind", "daemon", "--count", "2"), *_examples()
+            publishing.child("listen", "--kind", "daemon.heartbeat", "--count", "2"), *_examples()
         )
         assert code == 0
         assert [line.split()[2] for line in out.splitlines()] == ["daemon.heartbeat"] * 2
@@ -449,7 +449,7 @@ class TestSubscribe:
         child = publishing.child("subscribe", "console", "--config", str(settings), "--set", "colour=always")
         assert child.stdout is not None
         lines: list[str] = []
-        read = threading.Thread(target=lambda: lines.extend(child.stdout.readline() for _ in range(20)))  # type: ignore[union-attr]
+        read = threading.Thread(target=lambda: lines.extend(child.stdout.readline() for _ in range(60)))  # type: ignore[union-attr]
         read.start()
         while read.is_alive():
             for one in _examples():
