@@ -44,17 +44,14 @@ class Config(ComponentConfig):
     format
         Format of raw PCM; without it the file is a WAV file and says so itself.
     start
-        Where to begin: ``beginning`` of the file, its present ``end``, or ``resume`` where the last run
-        stopped.
+        Where to begin: ``beginning`` of the file, its present ``end``, or ``resume`` where the daemon was
+        with it, according to its journal.
     pace
         ``fast``: as fast as the audio is consumed; ``realtime``: at the speed at which it would be heard.
     chunk_s
         Longest chunk in seconds.
     poll_s
         Seconds between two looks at a file that has nothing new.
-    checkpoint_s
-        Least time between two checkpoints in seconds (``start = "resume"`` only); one more is written at the
-        end.
     """
 
     path: Path
@@ -63,4 +60,3 @@ class Config(ComponentConfig):
     pace: Literal["fast", "realtime"] = "fast"
     chunk_s: Annotated[float, Field(ge=0.01, le=10.0)] = 0.1
     poll_s: Annotated[float, Field(ge=0.01, le=10.0)] = 0.1
-    checkpoint_s: Annotated[float, Field(ge=0.0, le=3_600.0)] = 1.0

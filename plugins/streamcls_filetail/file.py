@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal
 
 from streamcls import RetryableSourceError, SourceError
-from streamcls_filetail.checkpoint import Checkpoint
+from streamcls_filetail.mark import Mark
 from streamcls_filetail.wav import WavHeader, parse_header
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class FollowedFile:
         self._changed = -1
         self._audio_end = 0
         self._head = b""
+        self._hashed, self._digest = -1, ""
         self._fd = _open(path)
         status = os.fstat(self._fd)
         self.identity = (status.st_dev, status.st_ino)
@@ -104,6 +105,7 @@ class FollowedFile:
         """Begin at the start of a file that was truncated or rewritten."""
         self.taken = 0
         self._head = b""
+        self._hashed = -1
         self._header = WavHeader(self._declared, 0, None, None) if self._declared else None
         self._size, self._changed = 0, -1
         self._audio_end = 0
@@ -127,33 +129,36 @@ class FollowedFile:
             raise _unreadable(self.path, error) from error
         return (status.st_dev, status.st_ino) != self.identity
 
-    def checkpoint(self, index: int) -> Checkpoint:
+    def mark(self, index: int) -> Mark:
         """Return the present place; ``index`` is the absolute index of the next sample."""
         device, inode = self.identity
-        digest = hashlib.sha256(self._head).hexdigest()
-        return Checkpoint(
+        if self._hashed != len(self._head):
+            self._hashed, self._digest = len(self._head), hashlib.sha256(self._head).hexdigest()
+        return Mark(
             path=str(self.path),
             device=device,
             inode=inode,
             head_bytes=len(self._head),
-            head_sha256=digest,
+            head_sha256=self._digest,
             offset=self.taken,
             index=index,
         )
 
-    def why_not(self, checkpoint: Checkpoint) -> str:
-        """Return why a checkpoint's place is not in this file, or nothing where it is.
+    def why_not(self, mark: Mark, reached: int = 0) -> str:
+        """Return why a mark's place is not in this file, or nothing where it is.
 
+        ``reached`` is an absolute index up to which there was audio: what lies between must still be there.
         Device numbers may change when a machine starts; they count only where the head is too short to tell.
         """
         device, inode = self.identity
-        if inode != checkpoint.inode or (device != checkpoint.device and checkpoint.head_bytes < _HEAD_BYTES):
+        if inode != mark.inode or (device != mark.device and mark.head_bytes < _HEAD_BYTES):
             return "replaced by another file"
-        if checkpoint.offset > self._audio_end - (self.position - self.taken):
+        seen = max(0, reached - mark.index) * self.audio_format.bytes_per_sample
+        if mark.offset + seen > self._audio_end - (self.position - self.taken):
             return "truncated"
-        if hashlib.sha256(self._head[: checkpoint.head_bytes]).hexdigest() != checkpoint.head_sha256:
+        if hashlib.sha256(self._head[: mark.head_bytes]).hexdigest() != mark.head_sha256:
             return "rewritten"
-        return "" if checkpoint.offset % self.audio_format.bytes_per_sample == 0 else "rewritten"
+        return "" if mark.offset % self.audio_format.bytes_per_sample == 0 else "rewritten"
 
     def _examine(self, status: os.stat_result) -> Look:
         size = status.st_size

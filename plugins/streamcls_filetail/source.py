@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from streamcls import AudioError, Chunk, EndOfStream, StreamStatus
 from streamcls.audio import decode_pcm
-from streamcls_filetail.checkpoint import Checkpoint, CheckpointStore
 from streamcls_filetail.config import Config as FileTailConfig
 from streamcls_filetail.file import FollowedFile
+from streamcls_filetail.mark import mark_of
 from streamcls_filetail.pacing import Pacer
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from streamcls import AudioFormat, SourceContext
     from streamcls.types import StreamItem
+    from streamcls_filetail.mark import Mark
 
 __all__ = ["FileTailSource"]
 
@@ -42,8 +43,9 @@ class FileTailSource:
     Attributes
     ----------
     counters
-        ``rotations``, ``truncations``, ``bad_chunks`` (float samples that are no audio) and
-        ``checkpoint_failures`` so far.
+        ``rotations``, ``truncations`` and ``bad_chunks`` (float samples that are no audio) so far.
+    resumes
+        Whether its chunks bear marks and it begins at the daemon's.
     """
 
     name: ClassVar[str] = "filetail"
@@ -51,20 +53,20 @@ class FileTailSource:
     live = False
 
     def __init__(self, config: FileTailConfig, context: SourceContext) -> None:
-        self.counters = {"rotations": 0, "truncations": 0, "bad_chunks": 0, "checkpoint_failures": 0}
+        self.counters = {"rotations": 0, "truncations": 0, "bad_chunks": 0}
         self._config = config
         self._stream = context.name
         self._declared = config.format.audio_format() if config.format else None
-        self._store = CheckpointStore(context.state_dir, context.name) if config.start == "resume" else None
+        self._context = context
+        self.resumes = config.start == "resume"
         self._pacer = Pacer() if config.pace == "realtime" else None
         self._file: FollowedFile | None = None
-        self._left: Checkpoint | None = None
+        self._left: Mark | None = None
         self._index = 0
         self._format: AudioFormat | None = None
         self._began = False
         self._placed = False
         self._connecting = False
-        self._saved_at = float("-inf")
 
     def items(self, stop: threading.Event) -> Iterator[StreamItem]:
         """Yield the file's audio until ``stop`` is set, waiting at its end; called again, go on where it was.
@@ -76,8 +78,7 @@ class FileTailSource:
         RetryableSourceError
             The file cannot be opened or read at present.
         """
-        if not self._began and self._store:
-            self._left = self._store.load()
+        self._take_up()
         ending = False
         try:
             while not stop.is_set():
@@ -102,10 +103,18 @@ class FileTailSource:
                 elif look == "waiting":
                     yield from self._wait(stop, f"{self._config.path} has no whole WAV header yet")
                 else:
-                    self._save()
                     stop.wait(self._config.poll_s)
         finally:
             self._leave()
+
+    def _take_up(self) -> None:
+        """Learn where the daemon wants to go on, before anything was read."""
+        if self._began or not self.resumes:
+            return
+        self._left = mark_of(self._context)
+        self._index = self._context.reached.get(self._stream, 0)
+        if self._index and self._left is None:
+            self._index += _GAP_SAMPLES
 
     def _open(self) -> FollowedFile | None:
         if self._file is None:
@@ -128,8 +137,8 @@ class FileTailSource:
             return
         reason = ""
         if self._left is not None:
-            reason = file.why_not(self._left)
-            self._index = self._left.index + (_GAP_SAMPLES if reason else 0)
+            reason = file.why_not(self._left, self._index)
+            self._index = max(self._left.index, self._index) + _GAP_SAMPLES if reason else self._left.index
             file.taken = 0 if reason else self._left.offset
             self._left = None
         elif not self._began and self._config.start == "end":
@@ -171,11 +180,11 @@ class FileTailSource:
                 self._report_bad(file, n, error)
             else:
                 samples.flags.writeable = False
-                yield Chunk(self._stream, samples, audio_format.sample_rate, self._index, captured_at)
-            # Only now is it delivered: whoever stops at the yield gets it again after a resume.
+                mark = file.mark(self._index).model_dump() if self.resumes else None
+                yield Chunk(self._stream, samples, audio_format.sample_rate, self._index, captured_at, mark)
+            # Only now is it delivered: whoever stops at the yield gets it again when it is opened again.
             file.taken += len(data)
             self._index += n
-            self._save()
             if time.monotonic() >= look_again:
                 break
         return any_yet
@@ -207,26 +216,10 @@ class FileTailSource:
         _log.info("%s: %s", self._stream, reason)
         yield StreamStatus(self._stream, "gap", reason)
 
-    def _save(self, *, at_once: bool = False) -> None:
-        now = time.monotonic()
-        if self._store is None or self._file is None or not self._placed:
-            return
-        if not at_once and now - self._saved_at < self._config.checkpoint_s:
-            return
-        self._saved_at = now
-        try:
-            self._store.save(self._file.checkpoint(self._index))
-        except OSError as error:
-            self.counters["checkpoint_failures"] += 1
-            if self.counters["checkpoint_failures"] % _LOG_EVERY == 1:
-                text = "%s: checkpoint %s cannot be written: %s; see to the folder"
-                _log.warning(text, self._stream, self._store.path, error.strerror or error)
-
     def _leave(self) -> None:
-        self._save(at_once=True)
         if self._file is None:
             return
         if self._placed:
-            self._left = self._file.checkpoint(self._index)
+            self._left = self._file.mark(self._index)
         self._file.close()
         self._file = None

@@ -12,6 +12,8 @@ from streamcls.types import Posterior
 from streamcls_genre.config import GenreConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamcls import Levels, ModelInfo, PolicyContext
     from streamcls.types import FloatArray
 
@@ -38,6 +40,7 @@ class GenrePolicy:
         self._map = label_map(model, config.map, "genre")
         self._is_genre = np.array([label not in model.background for label in self._map.labels])
         self._average: MovingAverage | None = None
+        self._rate = 0
         self._segment: Finding | None = None
         self._candidate: Finding | None = None
         self._last_end = 0
@@ -52,7 +55,7 @@ class GenrePolicy:
         if not isinstance(item, Posterior):
             return []
         if self._average is None:
-            self._average = MovingAverage(round(self._config.smooth_s * item.sample_rate))
+            self._average = self._new_average(item.sample_rate)
         values = self._map.apply(item.values)
         silent = item.level_dbfs < self._config.silence_dbfs
         if silent:
@@ -83,6 +86,39 @@ class GenrePolicy:
         """Close the open segment."""
         segment, self._segment, self._candidate = self._segment, None, None
         return [segment.event("closed", at_sample, reason)] if segment is not None else []
+
+    def state(self) -> dict[str, Any]:
+        """See :class:`streamcls.interfaces.ResumablePolicy`."""
+        return {
+            "sample_rate": self._rate,
+            "average": self._average.state() if self._average is not None else None,
+            "segment": self._segment.state() if self._segment is not None else None,
+            "candidate": self._candidate.state() if self._candidate is not None else None,
+            "last_end": self._last_end,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See :class:`streamcls.interfaces.ResumablePolicy`."""
+        try:
+            average = None
+            if state["average"] is not None:
+                average = self._new_average(int(state["sample_rate"]))
+                average.restore(state["average"], len(self._map.labels))
+            segment, candidate = (
+                Finding.from_state(self._context, state[part]) if state[part] is not None else None
+                for part in ("segment", "candidate")
+            )
+            last_end = int(state["last_end"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no state of a genre policy: {type(error).__name__}: {error}") from error
+        known = {*self._map.labels, UNSURE}
+        if any(finding is not None and finding.label not in known for finding in (segment, candidate)):
+            raise ValueError("its labels are not those of this policy")
+        self._average, self._segment, self._candidate, self._last_end = average, segment, candidate, last_end
+
+    def _new_average(self, sample_rate: int) -> MovingAverage:
+        self._rate = sample_rate
+        return MovingAverage(round(self._config.smooth_s * sample_rate))
 
     def _choose(self, smoothed: FloatArray) -> str:
         """Return the label that this window speaks for, given the label that holds."""

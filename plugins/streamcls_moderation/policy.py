@@ -11,6 +11,8 @@ from streamcls.types import Posterior
 from streamcls_moderation.config import DEFAULT_RULES, ModerationConfig, Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamcls import Levels, ModelInfo, PolicyContext
 
 __all__ = ["ModerationPolicy"]
@@ -36,6 +38,24 @@ class _Watch:
         self.votes.reset()
         self.heard.clear()
         self.candidate = None
+
+    def state(self) -> dict[str, Any]:
+        """Return what it remembers as JSON values."""
+        return {
+            "votes": self.votes.state(),
+            "alert": self.alert.state() if self.alert is not None else None,
+            "candidate": self.candidate.state() if self.candidate is not None else None,
+            "heard": [list(vote) for vote in self.heard],
+        }
+
+    def restore(self, state: Mapping[str, Any], context: PolicyContext) -> None:
+        """Take over what :meth:`state` returned."""
+        self.votes.restore(state["votes"])
+        self.alert, self.candidate = (
+            Finding.from_state(context, state[part]) if state[part] is not None else None
+            for part in ("alert", "candidate")
+        )
+        self.heard = [(int(first), int(end), float(value)) for first, end, value in state["heard"]]
 
     @property
     def thresholds(self) -> dict[str, Any]:
@@ -129,6 +149,26 @@ class ModerationPolicy:
         for watch in self._watches.values():
             watch.alert = None
         return events
+
+    def state(self) -> dict[str, Any]:
+        """See :class:`streamcls.interfaces.ResumablePolicy`."""
+        return {
+            "watches": {label: watch.state() for label, watch in self._watches.items()},
+            "last_end": self._last_end,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See :class:`streamcls.interfaces.ResumablePolicy`."""
+        try:
+            if state["watches"].keys() != self._watches.keys():
+                raise ValueError("its labels are not those of this policy")
+            restored = {label: self._watch(label, watch.rule) for label, watch in self._watches.items()}
+            for label, watch in restored.items():
+                watch.restore(state["watches"][label], self._context)
+            last_end = int(state["last_end"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no state of a moderation policy: {type(error).__name__}: {error}") from error
+        self._watches, self._last_end = restored, last_end
 
     def _follow(self, label: str, watch: _Watch, item: Posterior, probability: float) -> list[Event]:
         if watch.alert is not None:

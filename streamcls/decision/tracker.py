@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from streamcls.types import Event
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamcls.interfaces import PolicyContext
 
 __all__ = ["Finding", "finding_id"]
+
+
+_REMEMBERED: Final = {
+    "kind": str,
+    "label": str,
+    "first_sample": int,
+    "end_sample": int,
+    "sample_rate": int,
+    "extra": dict,
+    "windows": int,
+    "peak": float,
+    "announced_at": int,
+    "_sum": float,
+}
+"""Fields of a finding's state and their types."""
 
 
 def finding_id(context: PolicyContext, label: str, first_sample: int) -> str:
@@ -66,6 +83,18 @@ class Finding:
     def mean(self) -> float:
         """Mean probability of the label over the windows that spoke for it."""
         return self._sum / self.windows if self.windows else 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Return everything but the context as JSON values."""
+        return {name: getattr(self, name) for name in _REMEMBERED} | {"extra": dict(self.extra)}
+
+    @classmethod
+    def from_state(cls, context: PolicyContext, state: Mapping[str, Any]) -> Self:
+        """Make the finding anew of what :meth:`state` returned; raise ``ValueError`` where it is something else."""
+        wrong = [name for name, kind in _REMEMBERED.items() if not isinstance(state.get(name), kind)]
+        if wrong or state.keys() - _REMEMBERED.keys():
+            raise ValueError(f"no state of a finding: {', '.join(wrong) or 'unknown members'}")
+        return cls(context, **{**state, "extra": dict(state["extra"])})
 
     def extend(self, end_sample: int, probability: float) -> None:
         """Count one more window that speaks for it."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["KOfN"]
 
@@ -19,6 +23,20 @@ class KOfN:
     def reset(self) -> None:
         """Forget everything, as after a gap."""
         self._answers.clear()
+
+    def state(self) -> list[list[Any]]:
+        """Return the remembered answers as JSON values: index and answer of each."""
+        return [[at, answer] for at, answer in self._answers]
+
+    def restore(self, state: Sequence[Sequence[Any]]) -> None:
+        """Take over what :meth:`state` returned; raise ``ValueError`` where it is something else."""
+        answers = [(at, answer) for at, answer in state]
+        if not all(isinstance(at, int) and isinstance(answer, bool) for at, answer in answers):
+            raise ValueError("no state of a vote: expected pairs of index and answer")
+        if len(answers) > (self._answers.maxlen or 0):
+            raise ValueError(f"{len(answers)} answers, expected at most {self._answers.maxlen}")
+        self._answers.clear()
+        self._answers.extend(answers)
 
     def push(self, at_sample: int, answer: bool) -> bool:
         """Take the next answer, given at an index, and return whether enough are true."""

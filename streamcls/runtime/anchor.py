@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from streamcls.bus.wire import rfc3339
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamcls.types import Event
 
 __all__ = ["Anchor"]
@@ -23,6 +25,15 @@ class Anchor:
         self._time: float | None = None
         self._rate = 1
         self._begun: dict[str, str | None] = {}
+
+    @property
+    def begun(self) -> dict[str, str | None]:
+        """By id of an open finding: the time of its beginning (RFC 3339), or None."""
+        return dict(self._begun)
+
+    def restore(self, begun: Mapping[str, str | None]) -> None:
+        """Take over what ``begun`` was."""
+        self._begun = dict(begun)
 
     def set(self, first_sample: int, captured_at: float | None, sample_rate: int) -> None:
         """Learn when a sample was captured; None where the audio has no wall clock."""

@@ -34,6 +34,7 @@ class Lane:
         self._front_end = StreamingFrontEnd(spec)
         self._windowers: list[Windower] = []
         self._produced = 0
+        self._next = 0
 
     def add(self, n_frames: int, stride_frames: int) -> int:
         """Add a consumer of windows and return its number."""
@@ -42,6 +43,7 @@ class Lane:
 
     def reset(self, first_sample: int) -> None:
         """Begin anew at an absolute index of the source."""
+        self._next = first_sample
         self._produced = self._resampler.reset(first_sample)
         self._front_end.reset(self._produced)
         for windower in self._windowers:
@@ -52,9 +54,35 @@ class Lane:
         """Source index up to which windows have been handed out: every later one ends beyond it."""
         return -(-(self._produced + 1) * self._resampler.source_rate // self._spec.sample_rate) - 1
 
-    def push(self, mono: FloatArray) -> list[ModelWindow]:
-        """Take samples at the source's rate, shape (n,), and return the windows that they complete."""
-        return self._windows(self._resampler.push(mono))
+    def begin_for(self, consumer: int, decided: int, origin: int) -> int:
+        """Return the source index at which it has to begin anew to give the windows of a consumer that end after an index.
+
+        Parameters
+        ----------
+        decided
+            Absolute index: windows that end there or before are not wanted.
+        origin
+            Absolute index at which the stretch without a gap began.
+        """
+        spec, source_rate, windower = self._spec, self._resampler.source_rate, self._windowers[consumer]
+        length = (windower.n_frames - 1) * spec.hop_length + spec.frame_length
+        stride = windower.stride * spec.hop_length
+        number = (decided * spec.sample_rate - length * source_rate) // (stride * source_rate) + 1
+        return self._resampler.restart_at(origin, max(0, number) * stride * source_rate // spec.sample_rate)
+
+    def push(self, mono: FloatArray, first_sample: int | None = None) -> list[ModelWindow]:
+        """Take samples at the source's rate, shape (n,), and return the windows that they complete.
+
+        Parameters
+        ----------
+        first_sample
+            Absolute index of the first of them, by default that which is expected; what lies before the index of the last
+            ``reset`` is passed over.
+        """
+        first = self._next if first_sample is None else first_sample
+        known = max(0, self._next - first)
+        self._next = max(self._next, first + len(mono))
+        return self._windows(self._resampler.push(mono[known:]))
 
     def flush(self) -> list[ModelWindow]:
         """Return the windows that the resampler's last samples complete, at the end of a stream."""

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from streamcls.audio import Meter, down_mix
 from streamcls.interfaces import PolicyContext
 from streamcls.runtime.anchor import Anchor
+from streamcls.runtime.consumer import Consumer
 from streamcls.runtime.lane import Lane
+from streamcls.runtime.memory import PipelineMemory
 from streamcls.types import Event, Posterior
 
 if TYPE_CHECKING:
     from streamcls.audio import Run
+    from streamcls.config.resolve import ResolvedComponent
     from streamcls.interfaces import Classifier, Policy
     from streamcls.runtime.lane import ModelWindow
     from streamcls.runtime.models import LoadedModel, StreamPlan
@@ -29,22 +32,13 @@ class ClassifierPool(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Consumer:
-    """A model on this stream and the policies that listen to it."""
-
-    model: LoadedModel
-    classifier: Classifier
-    policies: list[Policy]
-
-
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     """Levels, or a window and the model it is for, until everything that ends before it is there."""
 
     end_sample: int
     rank: int
-    item: Levels | tuple[_Consumer, FeatureWindow]
+    item: Levels | tuple[Consumer, FeatureWindow]
 
 
 class StreamPipeline:
@@ -72,57 +66,159 @@ class StreamPipeline:
         self._furthest = 0
         self._waiting: list[_Waiting] = []
         self._lanes: dict[FrontEndSpec, Lane] = {}
-        self._by_window: dict[tuple[FrontEndSpec, int], _Consumer] = {}
+        self._by_window: dict[tuple[FrontEndSpec, int], Consumer] = {}
         self._anchor = Anchor()
         self._meter = Meter(stream, 1, 1)
         self._format: tuple[int, int] | None = None
+        self._ended_format: tuple[int, int] | None = None
         self.next_sample: int | None = None
         self.levels: Levels | None = None
         self.windows = 0
         self.gaps = 0
         self.lost_samples = 0
-        self._consumers = [_Consumer(model, pool.classifier(model), []) for model, _ in plan.models]
+        self._since = 0
+        self._levels_decided = 0
+        self._resumed_at: int | None = None
+        self._consumers = [Consumer(model, pool.classifier(model), parts, []) for model, parts in plan.models]
         self._renew_policies()
 
     def push(self, run: Run) -> list[Event]:
         """Take the next contiguous samples and return the events that they give rise to."""
         audio_format = (run.sample_rate, run.samples.shape[1])
         begins = self._format != audio_format
+        if self._resumed_at is not None and self.next_sample is not None and not begins:
+            if run.end_sample <= self.next_sample:
+                return []
+            run = _from(run, self.next_sample)
         events = self._stamped(self._before(run, begins=begins))
-        if run.first_sample < self._furthest:
+        events += self._stamped(self._placed(run, audio_format, begins=begins))
+        known = min(len(run.samples), max(0, self._meter.next_sample - run.first_sample))
+        for levels in self._meter.push(run.samples[known:]):
+            self.levels = levels
+            if levels.end_sample > self._levels_decided:
+                self._waiting.append(_Waiting(levels.end_sample, 0, levels))
+        mono = down_mix(run.samples)
+        for rank, (spec, lane) in enumerate(self._lanes.items(), 1):
+            self._enqueue(rank, spec, lane.push(mono, run.first_sample))
+        decided = self._decide(min([run.end_sample, *(lane.reached for lane in self._lanes.values())]))
+        return events + self._stamped(decided)
+
+    def _placed(self, run: Run, audio_format: tuple[int, int], *, begins: bool) -> list[Event]:
+        """Take up the run's place in the index; return what is to be said of it."""
+        if begins:
+            self._resumed_at = None
+        if run.first_sample < self._furthest and self._resumed_at is None:
             self._restarts += 1
             self._renew_policies()
-        self._furthest = run.end_sample
+            self._levels_decided = 0
+            for consumer in self._consumers:
+                consumer.decided = 0
+        self._furthest = run.end_sample if self._resumed_at is None else max(self._furthest, run.end_sample)
         self._anchor.set(run.first_sample, run.captured_at, run.sample_rate)
-        fresh: list[Event] = []
         if begins:
             self._begin(audio_format, run.first_sample)
-            fresh.append(self._running(audio_format, run.first_sample))
         elif run.first_sample != self.next_sample:
             self._reset(run.first_sample)
         self.next_sample = run.end_sample
-        for levels in self._meter.push(run.samples):
-            self.levels = levels
-            self._waiting.append(_Waiting(levels.end_sample, 0, levels))
-        mono = down_mix(run.samples)
-        for rank, (spec, lane) in enumerate(self._lanes.items(), 1):
-            self._enqueue(rank, spec, lane.push(mono))
-        fresh += self._decide(min([run.end_sample, *(lane.reached for lane in self._lanes.values())]))
-        return events + self._stamped(fresh)
+        if self._resumed_at is not None and run.end_sample >= self._resumed_at:
+            self._resumed_at = None
+        return [self._running(audio_format, run.first_sample)] if begins else []
 
     def status(self, status: StreamStatus) -> list[Event]:
         """Turn a source's word on the stream's state into an event."""
         return [self._status(status.state, status.reason, dict(status.metadata))]
 
-    def close(self, reason: str, *, flush: bool = False) -> list[Event]:
-        """Close what is open. With ``flush`` the resampler's last samples are classified first, as at the end of a file."""
+    def close(self, reason: str, *, flush: bool = False, resumes: bool = False) -> list[Event]:
+        """Close what is open.
+
+        Parameters
+        ----------
+        flush
+            Classify the resampler's last samples first, as at the end of a file.
+        resumes
+            What has not been classified yet is to be delivered again after a restart; else it breaks off here.
+        """
         if self._format is None or self.next_sample is None:
             return []
+        at = max(self.next_sample, self._furthest)
         events = self._finish(flush=flush)
-        events += self._close_open(self.next_sample, reason)
-        events.append(self._status("ended", reason, {}, self.next_sample))
-        self._format = self.next_sample = None
+        events += self._close_open(at, reason)
+        events.append(self._status("ended", reason, {}, at))
+        if not resumes:
+            self._since = at
+            self._decided_until(at)
+        self._ended_format, self._format, self.next_sample, self._resumed_at = self._format, None, None, None
         return self._stamped(events)
+
+    def remember(self) -> PipelineMemory | None:
+        """Return what has to be kept over a restart for :meth:`resume`; None before the first sample."""
+        audio_format = self._format or self._ended_format
+        if audio_format is None:
+            return None
+        begins: dict[str, int] = {}
+        for (spec, number), consumer in self._by_window.items():
+            begin = min(self._lanes[spec].begin_for(number, consumer.decided, self._since), self._furthest)
+            begins[spec.digest] = min(begin, begins.get(spec.digest, begin))
+        levels_begin = min(self._meter.begin_for(self._levels_decided, self._since), self._furthest)
+        return PipelineMemory(
+            sample_rate=audio_format[0],
+            channels=audio_format[1],
+            origin=self._origin,
+            restarts=self._restarts,
+            since=self._since,
+            furthest=self._furthest,
+            needed=min([self._furthest, levels_begin, *begins.values()]),
+            decided={consumer.model.name: consumer.decided for consumer in self._consumers},
+            levels_decided=self._levels_decided,
+            levels_begin=levels_begin,
+            begins=begins,
+            windows=self.windows,
+            gaps=self.gaps,
+            lost_samples=self.lost_samples,
+            begun=self._anchor.begun,
+            policies=[memory for consumer in self._consumers for memory in consumer.remember()],
+        )
+
+    def resume(self, memory: PipelineMemory, run: Run) -> tuple[list[Event], set[tuple[str, str]]]:
+        """Go on, in a new pipeline, where the one before was; ``run`` is what will be pushed first.
+
+        Returns
+        -------
+        tuple
+            The event that says so, and policy and model of each that goes on with what it had open.
+
+        Raises
+        ------
+        ValueError
+            It cannot; the pipeline begins anew, with other ids where the index goes back.
+        """
+        audio_format = (run.sample_rate, run.samples.shape[1])
+        self._origin, self._restarts, self._furthest = memory.origin, memory.restarts, memory.furthest
+        self.windows, self.gaps, self.lost_samples = memory.windows, memory.gaps, memory.lost_samples
+        self._renew_policies()
+        if audio_format != (memory.sample_rate, memory.channels):
+            was = f"{memory.sample_rate} Hz with {memory.channels} channels"
+            raise ValueError(f"it was {was} and is {run.sample_rate} Hz with {audio_format[1]}")
+        if run.first_sample > memory.needed:
+            raise ValueError(f"sample {memory.needed} is still needed, but it begins at {run.first_sample}")
+        self._build(audio_format)
+        for spec, lane in self._lanes.items():
+            lane.reset(memory.begins.get(spec.digest, memory.needed))
+        self._meter.reset(memory.levels_begin)
+        self._since, self._levels_decided = memory.since, memory.levels_decided
+        for consumer in self._consumers:
+            consumer.decided = memory.decided.get(consumer.model.name, memory.needed)
+        self._resumed_at, self.next_sample = memory.furthest, memory.needed
+        self._anchor.set(run.first_sample, run.captured_at, run.sample_rate)
+        self._anchor.restore(memory.begun)
+        kept = {key for consumer in self._consumers for key in consumer.restore(memory.policies, self._new_policy)}
+        reason = f"resumed at sample {memory.furthest}"
+        return self._stamped([self._running(audio_format, memory.furthest, reason)]), kept
+
+    def abandon(self, reason: str) -> list[Event]:
+        """Close what the policies have open, where the path to them has failed: nothing that waits is decided any more."""
+        at = self.next_sample if self.next_sample is not None else self._furthest
+        return self._stamped(self._close_open(at, reason))
 
     def _before(self, run: Run, *, begins: bool) -> list[Event]:
         """Return what a change of format or a jump of the index means for that which came before it."""
@@ -131,7 +227,7 @@ class StreamPipeline:
             return []
         events = self._finish(flush=True)
         if begins:
-            return [*events, *self._close_open(expected, "format changed")]
+            return [*events, *self._close_open(max(expected, self._furthest), "format changed")]
         if run.first_sample < expected:
             back = self._status("gap", f"the index went back from {expected} to {run.first_sample}", {}, expected)
             return [*events, *self._close_open(expected, "index went back"), back]
@@ -140,11 +236,18 @@ class StreamPipeline:
         self.lost_samples += missing
         facts = {"first_sample": expected, "end_sample": run.first_sample, "sample_rate": run.sample_rate}
         events.append(self._status("gap", f"{missing} samples are missing", facts, expected))
+        if self._resumed_at is not None and expected < self._resumed_at:
+            # It was there before the restart: this is not the audio that the policies remember.
+            return [*events, *self._close_open(self._furthest, "daemon_lost")]
         for policy in self._policies():
             events += policy.gap(expected, run.first_sample)
         return events
 
     def _begin(self, audio_format: tuple[int, int], first_sample: int) -> None:
+        self._build(audio_format)
+        self._reset(first_sample)
+
+    def _build(self, audio_format: tuple[int, int]) -> None:
         self._format = audio_format
         rate, channels = audio_format
         self._meter = Meter(self.stream, rate, channels)
@@ -154,18 +257,19 @@ class StreamPipeline:
             lane = self._lanes.setdefault(spec, Lane(self.stream, rate, spec))
             number = lane.add(consumer.model.bundle.manifest.window.n_frames, consumer.model.stride_frames)
             self._by_window[spec, number] = consumer
-        self._reset(first_sample)
 
     def _reset(self, first_sample: int) -> None:
+        self._since = first_sample
+        self._decided_until(first_sample)
         self._meter.reset(first_sample)
         for lane in self._lanes.values():
             lane.reset(first_sample)
 
     def _enqueue(self, rank: int, spec: FrontEndSpec, windows: list[ModelWindow]) -> None:
         for entry in windows:
-            self._waiting.append(
-                _Waiting(entry.window.end_sample, rank, (self._by_window[spec, entry.consumer], entry.window))
-            )
+            consumer, window = self._by_window[spec, entry.consumer], entry.window
+            if window.end_sample > consumer.decided:
+                self._waiting.append(_Waiting(window.end_sample, rank, (consumer, window)))
 
     def _finish(self, *, flush: bool) -> list[Event]:
         """Decide everything that still waits, with ``flush`` also what the resamplers hold back: the audio breaks off here."""
@@ -183,13 +287,23 @@ class StreamPipeline:
         for entry in entries[:ready]:
             if isinstance(entry.item, tuple):
                 consumer, window = entry.item
+                consumer.decided = window.end_sample
                 posterior = self._posterior(consumer, window)
                 events += [event for policy in consumer.policies for event in policy.update(posterior)]
             else:
+                self._levels_decided = entry.end_sample
                 events += [event for policy in self._policies() for event in policy.update(entry.item)]
+        if until is not None:
+            self._decided_until(until)
         return events
 
-    def _posterior(self, consumer: _Consumer, window: FeatureWindow) -> Posterior:
+    def _decided_until(self, index: int) -> None:
+        """Note that nothing that ends at or before an index is to be decided any more."""
+        self._levels_decided = max(self._levels_decided, index)
+        for consumer in self._consumers:
+            consumer.decided = max(consumer.decided, index)
+
+    def _posterior(self, consumer: Consumer, window: FeatureWindow) -> Posterior:
         self.windows += 1
         bundle = consumer.model.bundle
         return Posterior(
@@ -213,15 +327,16 @@ class StreamPipeline:
         return events
 
     def _renew_policies(self) -> None:
+        for consumer in self._consumers:
+            consumer.policies = [self._new_policy(part, consumer.model) for part in consumer.components]
+
+    def _new_policy(self, part: ResolvedComponent, model: LoadedModel) -> Policy:
         # An index that starts over would give different findings the same id.
         origin = f"{self._origin}+{self._restarts}" if self._restarts else self._origin
-        for consumer, (model, components) in zip(self._consumers, self._plan.models, strict=True):
-            consumer.policies = [
-                part.component(part.config, PolicyContext(part.name, self.stream, model.info, origin))
-                for part in components
-            ]
+        policy: Policy = part.component(part.config, PolicyContext(part.name, self.stream, model.info, origin))
+        return policy
 
-    def _running(self, audio_format: tuple[int, int], first_sample: int) -> Event:
+    def _running(self, audio_format: tuple[int, int], first_sample: int, reason: str = "") -> Event:
         rate, channels = audio_format
         models = [
             {"name": c.model.name, "version": c.model.info.version, "sha256": c.model.bundle.digest}
@@ -234,9 +349,8 @@ class StreamPipeline:
             "models": models,
             "tags": self._plan.tags,
         }
-        return self._status(
-            "running", f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}", facts, first_sample
-        )
+        reason = reason or f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
+        return self._status("running", reason, facts, first_sample)
 
     def _status(self, state: str, reason: str, facts: dict[str, Any], sample: int | None = None) -> Event:
         first = {"state": state, "reason": reason}
@@ -250,3 +364,12 @@ class StreamPipeline:
             data, time = self._anchor.stamp(event)
             stamped.append(replace(event, data=data, time=time))
         return stamped
+
+
+def _from(run: Run, first_sample: int) -> Run:
+    """Return the part of a run from an index on; one that begins later as it is."""
+    known = first_sample - run.first_sample
+    if known <= 0:
+        return run
+    captured_at = run.captured_at + known / run.sample_rate if run.captured_at is not None else None
+    return replace(run, samples=run.samples[known:], first_sample=first_sample, captured_at=captured_at)

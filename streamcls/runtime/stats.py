@@ -9,14 +9,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamcls.runtime.tally import models_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from streamcls.bus import Publisher
     from streamcls.interfaces import Source
-    from streamcls.runtime.subscribers import SubscriberThread
+    from streamcls.runtime.slot import StreamSlot
+    from streamcls.runtime.subscribers import Supervised
     from streamcls.runtime.supervisor import SourceThread
-    from streamcls.runtime.workers import StreamSlot, Worker
+    from streamcls.runtime.workers import Worker
 
 __all__ = ["heartbeat", "resident_bytes"]
 
@@ -38,12 +41,13 @@ def heartbeat(
     bus: Publisher,
     workers: Iterable[Worker],
     sources: Iterable[SourceThread],
-    subscribers: Iterable[SubscriberThread],
+    subscribers: Iterable[Supervised],
 ) -> dict[str, Any]:
     """Gather every figure of the daemon as JSON values.
 
     ``positions`` maps each topic to the sequence of its last event, so that the loss of a very last event is noticed too.
     """
+    workers = list(workers)
     return {
         "uptime_s": round(uptime_s, 1),
         "resident_bytes": resident_bytes(),
@@ -51,6 +55,7 @@ def heartbeat(
         "waiting": bus.waiting,
         "positions": bus.positions(),
         "streams": {slot.name: _stream(slot) for worker in workers for slot in worker.slots()},
+        "models": models_of(worker.models for worker in workers),
         "sources": {
             thread.source_name: {
                 "state": thread.state,
@@ -59,16 +64,7 @@ def heartbeat(
             }
             for thread in sources
         },
-        "subscribers": {
-            thread.subscriber_name: {
-                "alive": thread.is_alive(),
-                "handled": thread.handled,
-                "failed": thread.failed,
-                "missed": thread.missed,
-                "reason": thread.reason,
-            }
-            for thread in subscribers
-        },
+        "subscribers": {thread.subscriber_name: thread.facts() for thread in subscribers},
     }
 
 
@@ -92,6 +88,7 @@ def _stream(slot: StreamSlot) -> dict[str, Any]:
         "waiting_s": round(slot.inbox.waiting_s, 3),
         "dropped_samples": slot.dropped_samples,
         "failures": slot.failures,
+        **slot.tally.facts(windows=bool(slot.plan.models)),
     }
     if pipeline is not None:
         facts |= {"windows": pipeline.windows, "gaps": pipeline.gaps}

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from streamcls.interfaces import Source
     from streamcls.runtime.models import StreamPlan
-    from streamcls.runtime.workers import StreamSlot, Worker
+    from streamcls.runtime.slot import StreamSlot
+    from streamcls.runtime.workers import Worker
     from streamcls.types import StreamItem, StreamState
 
 __all__ = ["Router", "SourceThread"]
@@ -94,7 +95,7 @@ class Router:
         if worker is None:
             worker = min(self._workers, key=len)
         origin = self._epoch if live else ""
-        route = self._routes[item.stream] = _Route(owner, worker, worker.open(item.stream, plan, origin))
+        route = self._routes[item.stream] = _Route(owner, worker, worker.open(item.stream, plan, origin, owner))
         self._refused.discard(item.stream)
         return route
 

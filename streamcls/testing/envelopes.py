@@ -18,10 +18,18 @@ _TIME: Final = 1_767_225_600.25
 _EPOCH: Final = "0647572e1a4000-0a1b2c3d"
 _STARTED, _ENDED = "2026-01-01T00:00:00.250Z", "2026-01-01T00:00:12.250Z"
 _ALERT_ID, _SEGMENT_ID = "9f" * 16, "5c" * 16
+_JOURNAL = "4e" * 16
+_CLIP, _CLIP_SHA256 = f"radio-1/2026-01-01/000002-siren-{_ALERT_ID}.flac", "33" * 32
 
 
 def make_envelope(
-    kind: str, data: Mapping[str, Any], *, stream: str = "radio-1", sequence: int = 1, time: float = _TIME
+    kind: str,
+    data: Mapping[str, Any],
+    *,
+    stream: str = "radio-1",
+    sequence: int = 1,
+    time: float = _TIME,
+    position: int | None = None,
 ) -> Envelope:
     """Return an event as subscribers get it: encoded for the wire and decoded again.
 
@@ -33,10 +41,12 @@ def make_envelope(
         JSON values only.
     time
         Unix time in seconds.
+    position
+        Place in the journal; None where the event is not journaled.
     """
     event = Event(kind, stream, data, time=time)
     _, envelope = decode(encode(event, source="/streamcls/example", epoch=_EPOCH, sequence=sequence, now=time))
-    return envelope
+    return envelope if position is None else envelope | {"position": str(position)}
 
 
 def example_envelopes() -> list[Envelope]:
@@ -56,14 +66,32 @@ def example_envelopes() -> list[Envelope]:
             _window("moderation-cnn") | {"labels": ["siren"], "posterior": {"siren": 0.97, "gun_shot": 0.0}},
         ),
         *(("moderation.alert", "radio-1", data) for data in _alerts()),
+        ("moderation.ack", "radio-1", {"alert_id": _ALERT_ID, "by": "ada", "at": _ENDED, "note": "on it"}),
+        *(("moderation.mute", "streamcls", data) for data in _mutes()),
+        ("moderation.evidence", "radio-1", _evidence()),
         *(("stream.status", "radio-1", data) for data in _end()),
+        *(("daemon.evidence", "streamcls", data) for data in _evidence_states()),
+        *(("daemon.journal", "streamcls", data) for data in _journal_states()),
+        *(("daemon.subscriber", "streamcls", data) for data in _subscriber_states()),
         ("daemon.heartbeat", "streamcls", _heartbeat()),
     ]
     counts: dict[tuple[str, str], int] = {}
+    position = 0
     envelopes = []
     for number, (kind, stream, data) in enumerate(cases):
         counts[kind, stream] = counts.get((kind, stream), 0) + 1
-        envelopes.append(make_envelope(kind, data, stream=stream, sequence=counts[kind, stream], time=_TIME + number))
+        journaled = not kind.endswith(".window") and kind != "daemon.heartbeat"
+        position += journaled
+        envelopes.append(
+            make_envelope(
+                kind,
+                data,
+                stream=stream,
+                sequence=counts[kind, stream],
+                time=_TIME + number,
+                position=position if journaled else None,
+            )
+        )
     return envelopes
 
 
@@ -141,7 +169,75 @@ def _alerts() -> list[dict[str, Any]]:
         _finding(_ALERT_ID, phase, "moderation-cnn", "siren", seconds) | facts
         for phase, seconds in (("opened", 2.0), ("updated", 12.0), ("closed", 14.0))
     )
-    return [opened, updated, closed | {"reason": "over"}]
+    acknowledged = {"acknowledged": {"by": "ada", "at": _ENDED, "note": "on it"}}
+    muted = {"muted": {"by": "mute", "id": "1a2b3c4d", "until": None, "note": "siren test"}}
+    silent = {"muted": {"by": "silence", "name": "night", "until": _ENDED, "note": ""}}
+    return [
+        opened,
+        updated | acknowledged,
+        updated | acknowledged | muted,
+        updated | silent,
+        closed | {"reason": "over"} | acknowledged | muted,
+    ]
+
+
+def _mutes() -> list[dict[str, Any]]:
+    by_label = {"id": "1a2b3c4d", "alert_id": None, "labels": ["siren"], "streams": ["radio-*"], "until": None}
+    by_id = {"id": "5e6f7a8b", "alert_id": _ALERT_ID, "labels": [], "streams": [], "until": _ENDED}
+    said = {"by": "ada", "at": _STARTED, "note": "siren test"}
+    return [
+        {"state": "muted"} | by_label | said,
+        {"state": "unmuted"} | by_label | said | {"ended_by": "bob"},
+        {"state": "expired"} | by_id | said,
+    ]
+
+
+def _subscriber_states() -> list[dict[str, Any]]:
+    return [
+        {"name": "webhook", "state": "hung", "reason": "the event has not returned for 60 s"},
+        {"name": "webhook", "state": "restarting", "reason": "it cannot be made: OSError: disk on fire"},
+        {"name": "webhook", "state": "open", "reason": "it cannot be made: OSError: disk on fire"},
+        {"name": "webhook", "state": "running", "reason": ""},
+        {"name": "console", "state": "ended", "reason": "nobody reads standard output any more"},
+    ]
+
+
+def _evidence() -> dict[str, Any]:
+    opened = _alerts()[0]
+    copied = ("policy", "model", "model_version", "label", "model_sha256", "front_end_sha256", "thresholds")
+    return {
+        "alert_id": _ALERT_ID,
+        "alert_kind": "moderation.alert",
+        **{name: opened[name] for name in copied},
+        "folder": "/var/lib/streamcls/evidence",
+        "path": _CLIP,
+        "sha256": _CLIP_SHA256,
+        "bytes": 412_345,
+        "channels": 2,
+        **_span(17.0),
+        "duration_s": 17.0,
+        "offset_samples": 0,
+        "offset_s": 0.0,
+        "gaps": [{"first_sample": 4_410, "end_sample": 4_851}],
+        "reason": "over",
+    }
+
+
+def _evidence_states() -> list[dict[str, Any]]:
+    clip = {"stream": "radio-1", "alert_id": _ALERT_ID}
+    return [
+        {"state": "failed", "reason": "/var/lib/streamcls/evidence: Permission denied"},
+        {"state": "failed", "reason": "No space left on device"} | clip,
+        {"state": "ok", "reason": "clips are written again"},
+        {"state": "removed", "reason": "max_age_days", "path": _CLIP, "sha256": _CLIP_SHA256} | clip,
+    ]
+
+
+def _journal_states() -> list[dict[str, Any]]:
+    return [
+        {"state": "failed", "reason": "database or disk is full", "journal": _JOURNAL, "unwritten": 12},
+        {"state": "ok", "reason": "written again", "journal": _JOURNAL, "unwritten": 0},
+    ]
 
 
 def _beginning() -> list[dict[str, Any]]:
@@ -179,6 +275,9 @@ def _heartbeat() -> dict[str, Any]:
         "waiting_s": 0.1,
         "dropped_samples": 0,
         "failures": 0,
+        "audio_s": 60.0,
+        "busy_s": 1.25,
+        "window_age_s": 0.4,
         "windows": 120,
         "gaps": 1,
         "lost_samples": 441,
@@ -197,6 +296,16 @@ def _heartbeat() -> dict[str, Any]:
             "radio-1": stream,
             "radio-2": {"state": "connecting", "waiting_s": 0.0, "dropped_samples": 0, "failures": 0},
         },
+        "models": {"genre-cnn": {"inferences": 120, "seconds": 0.5}},
         "sources": {"radio-1": {"state": "running", "reason": "", "counters": {"overflows": 2}}},
-        "subscribers": {"console": {"alive": True, "handled": 128, "failed": 0, "missed": 0, "reason": ""}},
+        "subscribers": {
+            "console": {"alive": True, "state": "running", "handled": 128, "failed": 0, "missed": 0}
+            | {"behind": 0, "restarts": 0, "reason": ""}
+        },
+        "journal": {"state": "ok", "reason": "", "journal": _JOURNAL, "first": 1, "position": 12, "bytes": 40_960}
+        | {"written": 12, "unwritten": 0, "lost": 0, "set_aside": 0},
+        "clients": {"desk": {"missed": 2, "requests": 5}},
+        "evidence": {"state": "ok", "reason": "", "clips": 1, "bytes": 412_345, "waiting": 0}
+        | {"written": 1, "given_up": 0, "removed": 0},
+        "audit": {"state": "ok", "reason": "", "records": 5, "last": "44" * 32},
     }

@@ -6,12 +6,13 @@ import gc
 import json
 import re
 import sys
+import unittest
 from dataclasses import replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from streamcls.bus.wire import decode, encode
-from streamcls.interfaces import Policy, PolicyContext
+from streamcls.interfaces import Policy, PolicyContext, ResumablePolicy
 from streamcls.testing.component import ComponentContract
 from streamcls.testing.values import make_levels, make_model, make_posterior
 
@@ -29,6 +30,8 @@ _PHASES: Final = ("opened", "updated", "closed")
 _HOLD_S: Final = 20.0
 _SURE: Final = 0.97
 _DAY_S: Final = 86_400
+_RESTART_EVERY: Final = (1, 7, 40)
+"""Windows between two restarts that a policy has to bear."""
 
 
 def open_findings(events: Iterable[Event]) -> dict[str, Event]:
@@ -268,6 +271,62 @@ class PolicyContract(ComponentContract):
         )
         shared = _ids(before) & _ids(after)
         assert not shared, f"findings before and after a gap share the ids {', '.join(shared)}"
+
+    def test_it_goes_on_over_a_restart_as_if_there_had_been_none(self) -> None:
+        """Where it has ``state`` and ``restore``: what the one returned, after JSON, makes an equal policy of a new one."""
+        if not isinstance(self.policy(), ResumablePolicy):
+            raise unittest.SkipTest("it has no state and restore: what it has open is lost when the daemon is killed")
+        posteriors, expected = self.posteriors(), self.whole()
+        for every in _RESTART_EVERY:
+            policy, events = self.policy(), []
+            for number, posterior in enumerate(posteriors):
+                if number % every == 0:
+                    policy = self._restarted(policy)
+                events += policy.update(posterior)
+            events += policy.close(posteriors[-1].end_sample, "end")
+            assert events == expected, f"restored from its state after every {every} windows it published other events"
+
+    def test_a_gap_after_a_restart_is_as_any_other(self) -> None:
+        """What was restored also knows when it heard the last window."""
+        if not isinstance(self.policy(), ResumablePolicy):
+            raise unittest.SkipTest("it has no state and restore")
+        posteriors = self.posteriors()[: round(0.75 * _HOLD_S / self.model().stride_s)]
+        for gap_s in (0.1, 1.0, 10.0):
+            stories = []
+            for restart in (False, True):
+                policy = self.policy()
+                events = self.play(policy, posteriors)
+                last = posteriors[-1]
+                if restart:
+                    policy = self._restarted(policy)
+                end = last.end_sample + round(gap_s * last.sample_rate)
+                stories.append([*events, *policy.gap(last.end_sample, end), *policy.close(end, "end")])
+            assert stories[0] == stories[1], f"after a restart a gap of {gap_s:g} s meant something else"
+
+    def test_a_state_that_is_none_is_refused(self) -> None:
+        """``restore`` raises ``ValueError`` for what ``state`` never returned."""
+        if not isinstance(self.policy(), ResumablePolicy):
+            raise unittest.SkipTest("it has no state and restore")
+        policy = self.policy()
+        assert isinstance(policy, ResumablePolicy)
+        self.play(policy)
+        for member in policy.state():
+            broken = {name: value for name, value in policy.state().items() if name != member}
+            fresh = self.policy()
+            assert isinstance(fresh, ResumablePolicy)
+            try:
+                fresh.restore(broken)
+            except ValueError:
+                continue
+            raise AssertionError(f"a state without its {member!r} was taken over; raise ValueError")
+
+    def _restarted(self, policy: Policy) -> ResumablePolicy:
+        assert isinstance(policy, ResumablePolicy)
+        state = json.loads(json.dumps(policy.state(), allow_nan=False))
+        fresh = self.policy()
+        assert isinstance(fresh, ResumablePolicy)
+        fresh.restore(state)
+        return fresh
 
     def test_findings_of_different_streams_and_origins_have_different_ids(self) -> None:
         """An id is unique among everything that a daemon ever publishes."""

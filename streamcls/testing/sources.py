@@ -24,6 +24,7 @@ __all__ = ["SourceContract", "deliver"]
 
 _YEAR_2000: Final = 946_684_800
 _YEAR_2100: Final = 4_102_444_800
+_MARK_EVERY_S: Final = 0.5
 
 
 def deliver(
@@ -95,10 +96,15 @@ class SourceContract(ComponentContract):
         """Return configurations that do not work yet, but may later: each has to end in a ``RetryableSourceError``."""
         return ()
 
-    def source(self, options: Mapping[str, Any] | None = None) -> Source:
-        """Make a source, named ``stream``."""
+    def source(
+        self,
+        options: Mapping[str, Any] | None = None,
+        marks: Mapping[str, Mapping[str, Any]] | None = None,
+        reached: Mapping[str, int] | None = None,
+    ) -> Source:
+        """Make a source, named ``stream``; with ``marks``, as the daemon makes it after a restart."""
         config = self.config() if options is None else self.component.Config.model_validate(dict(options))
-        source: Source = self.component(config, SourceContext("stream", self.folder))
+        source: Source = self.component(config, SourceContext("stream", self.folder, marks or {}, reached or {}))
         return source
 
     def delivered(self, source: Source | None = None) -> list[StreamItem]:
@@ -212,6 +218,33 @@ class SourceContract(ComponentContract):
         with contextlib.suppress(RetryableSourceError):  # what it had is not free again at once: the daemon tries later
             in_thread(lambda: list(source.items(stop)), self.stop_within_s, "being opened again with stop set")
 
+    def test_it_delivers_the_same_again_from_any_mark(self) -> None:
+        """Where ``resumes`` is true: made with a chunk's mark, after JSON, it begins with that chunk's first sample or before."""
+        if getattr(self.source(), "resumes", False) is not True:
+            raise unittest.SkipTest("resumes is not true: its streams begin anew when the daemon is started again")
+        before = _signals(self.chunks())
+        marked = 0
+        for stream, (chunks, signal) in before.items():
+            unmarked_s = 0.0
+            for chunk in chunks:
+                unmarked_s += len(chunk.samples) / chunk.sample_rate
+                if chunk.mark is None:
+                    assert unmarked_s <= _MARK_EVERY_S, f"{unmarked_s:g} s of audio bear no mark"
+                    continue
+                unmarked_s, marked = 0.0, marked + 1
+                marks = {stream: json.loads(json.dumps(dict(chunk.mark), allow_nan=False))}
+                again = self.source(marks=marks, reached={stream: chunks[-1].end_sample})
+                delivered = [item for item in self.delivered(again) if isinstance(item, Chunk)]
+                _, repeated = _signals(delivered).get(stream, ([], {}))
+                where = f"from the mark of sample {chunk.first_sample}"
+                assert repeated, f"{where} it delivered nothing"
+                assert min(repeated) <= chunk.first_sample, f"{where} it began at {min(repeated)}"
+                for index in sorted(signal.keys() & repeated.keys()):
+                    assert signal[index] == repeated[index], f"{where} sample {index} is another one"
+                missing = [i for i in signal if chunk.first_sample <= i <= max(repeated) and i not in repeated]
+                assert not missing, f"{where} sample {missing[0]} did not come again"
+        assert marked, "resumes is true, but no chunk bears a mark"
+
     def test_its_counters_are_numbers_by_name(self) -> None:
         """``counters``, where there are any, go into every heartbeat."""
         source = self.source()
@@ -243,3 +276,13 @@ class SourceContract(ComponentContract):
                 assert str(error).strip(), f"{options}: the error has no message"
             else:
                 raise AssertionError(f"{options} gave no error, expected {expected.__name__}")
+
+
+def _signals(chunks: Sequence[Chunk]) -> dict[str, tuple[list[Chunk], dict[int, bytes]]]:
+    """Return the chunks of each stream, and each of its samples by index."""
+    found: dict[str, tuple[list[Chunk], dict[int, bytes]]] = {}
+    for chunk in chunks:
+        of_stream, signal = found.setdefault(chunk.stream, ([], {}))
+        of_stream.append(chunk)
+        signal.update((chunk.first_sample + n, row.tobytes()) for n, row in enumerate(chunk.samples))
+    return found

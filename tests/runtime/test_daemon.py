@@ -20,6 +20,7 @@ from streamcls.config import parse_config
 from streamcls.daemon import Daemon, prepare
 from streamcls.errors import ConfigError
 from streamcls.plugins import discover
+from streamcls.runtime.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -203,17 +204,16 @@ def test_it_starts_from_the_end_of_the_data_and_stops_from_its_beginning(tmp_pat
     assert daemon.exit_code == 0
 
 
-def test_a_worker_that_dies_ends_the_daemon_with_1(tmp_path: Path) -> None:
+def test_a_worker_that_dies_ends_the_daemon_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f'[bus]\npublish = ["ipc://{tmp_path}/bus"]\n[daemon]\nworkers = 1\n[[source]]\nname = "a"\ntype = "demo"\n{NOTHING}'
     daemon = Daemon(prepare(parse_config(text, "x"), discover()))
-    dying = daemon.workers[0]
-    dying._next = lambda: (_ for _ in ()).throw(MemoryError("no more"))  # type: ignore[method-assign]
+    monkeypatch.setattr(Worker, "_next", lambda self: (_ for _ in ()).throw(MemoryError("no more")))
     previous, threading.excepthook = threading.excepthook, lambda *_: None
     try:
         assert daemon.run() == 1
     finally:
         threading.excepthook = previous
-    assert isinstance(dying.failure, MemoryError)
+    assert isinstance(daemon.workers[0].failure, MemoryError)
 
 
 @pytest.mark.parametrize(

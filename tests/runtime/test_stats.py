@@ -45,12 +45,11 @@ def test_a_heartbeat_is_json_and_states_what_there_is() -> None:
     thread._end_streams = lambda: None  # type: ignore[method-assign]  # they stay open to be looked at
     thread.start()
     thread.join(LONG_S)
-    subscriber = SimpleNamespace(
-        subscriber_name="console", is_alive=lambda: True, handled=5, failed=1, missed=2, reason=""
-    )
+    subscriber = SimpleNamespace(subscriber_name="console", facts=lambda: {"alive": True, "state": "running"})
     with publisher() as bus:
         waiting = heartbeat(1.26, bus, [worker], [thread], [subscriber])  # type: ignore[list-item]
-        assert waiting["streams"]["a"] == {"state": "connecting", "waiting_s": 3.0, "dropped_samples": 0, "failures": 0}
+        idle = {"dropped_samples": 0, "failures": 0, "audio_s": 0.0, "busy_s": 0.0}
+        assert waiting["streams"]["a"] == {"state": "connecting", "waiting_s": 3.0, **idle}
         worker.start()
         events.wait_for(lambda all_: len(all_) == 2)
         worker.finish("shutdown", LONG_S)
@@ -62,7 +61,11 @@ def test_a_heartbeat_is_json_and_states_what_there_is() -> None:
     assert (facts["uptime_s"], facts["published"], facts["waiting"]) == (1.3, 1, 0)
     assert facts["positions"] == {"genre.window/radio-1": 1}
     assert facts["sources"] == {"list": {"state": "ended", "reason": "", "counters": {"overflows": 3}}}
-    assert facts["subscribers"] == {"console": {"alive": True, "handled": 5, "failed": 1, "missed": 2, "reason": ""}}
+    assert facts["subscribers"] == {"console": {"alive": True, "state": "running"}}
+    assert facts["models"] == {}
+    assert facts["streams"]["a"]["audio_s"] == 3.0
+    assert facts["streams"]["a"]["busy_s"] > 0
+    assert "window_age_s" not in facts["streams"]["a"], "no model listens"
     levels = facts["streams"]["a"]
     assert (levels["windows"], levels["gaps"], levels["lost_samples"]) == (0, 0, 0)
     assert len(levels["peak_dbfs"]) == len(levels["rms_dbfs"]) == 1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamcls.runtime.models import StreamPlan
-    from streamcls.runtime.workers import StreamSlot
+    from streamcls.runtime.slot import StreamSlot
 
 NEVER = threading.Event()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from streamcls_filetail.config import Config
 from streamcls_filetail.source import FileTailSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from streamcls.types import StreamItem
@@ -68,11 +68,19 @@ def wav_head(
     return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + fmt + extra + struct.pack("<4sI", b"data", data_size)
 
 
-def tail(path: Path, state_dir: Path, *, raw: tuple[int, int, str] | None = None, **keys: object) -> FileTailSource:
+def tail(
+    path: Path,
+    state_dir: Path,
+    *,
+    raw: tuple[int, int, str] | None = None,
+    marks: Mapping[str, Any] | None = None,
+    reached: Mapping[str, int] | None = None,
+    **keys: object,
+) -> FileTailSource:
     """Return a source named ``tape`` on the file; ``raw`` is rate, channels and encoding."""
     declared = dict(zip(("sample_rate", "channels", "encoding"), raw, strict=True)) if raw else None
     config = Config.model_validate({"path": str(path), "format": declared, **keys})
-    return FileTailSource(config, SourceContext("tape", state_dir))
+    return FileTailSource(config, SourceContext("tape", state_dir, marks or {}, reached or {}))
 
 
 def runs(items: Iterable[StreamItem]) -> list[tuple[int, np.ndarray]]:

@@ -59,3 +59,13 @@ class Steady:
         """Close what is open."""
         finding, self._open = self._open, None
         return [finding.event("closed", at_sample, reason)] if finding else []
+
+    def state(self):
+        """Return what is remembered, as JSON values."""
+        return {"open": self._open.state() if self._open else None}
+
+    def restore(self, state):
+        """Go on where another policy was."""
+        if "open" not in state:
+            raise ValueError("no state of a steady policy: it lacks open")
+        self._open = Finding.from_state(self._context, state["open"]) if state["open"] else None
