@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         RetryableSourceError,
         SourceError,
         StreamclsError,
+        SubscriberBusyError,
     )
     from streamcls.hookspecs import hookimpl
     from streamcls.interfaces import (
@@ -69,6 +70,7 @@ __all__ = [
     "StreamStatus",
     "StreamclsError",
     "Subscriber",
+    "SubscriberBusyError",
     "__version__",
     "hookimpl",
 ]

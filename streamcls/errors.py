@@ -16,6 +16,7 @@ __all__ = [
     "RetryableSourceError",
     "SourceError",
     "StreamclsError",
+    "SubscriberBusyError",
     "TrainingError",
 ]
 
@@ -54,6 +55,13 @@ class BusError(StreamclsError):
 
 class PluginError(StreamclsError):
     """A plugin that could not be loaded or used."""
+
+
+class SubscriberBusyError(StreamclsError):
+    """A subscriber that can take no event now and will later: the event is offered again until it is taken.
+
+    For whatever is not the event's fault: a server that is away, a disk that is full.
+    """
 
 
 class TrainingError(StreamclsError):

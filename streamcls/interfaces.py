@@ -7,7 +7,7 @@ sentences without opening anything; ``streamcls check`` calls it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
@@ -26,8 +26,10 @@ __all__ = [
     "ComponentConfig",
     "Policy",
     "PolicyContext",
+    "ResumablePolicy",
     "Source",
     "SourceContext",
+    "SourceSecurity",
     "Subscriber",
 ]
 
@@ -36,6 +38,23 @@ class ComponentConfig(BaseModel):
     """Base of every component's ``Config``: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class SourceSecurity(Protocol):
+    """What a source that listens on ZeroMQ uses where the daemon admits known keys only (``[security] curve``)."""
+
+    @property
+    def context(self) -> Any:
+        """The ``zmq.Context`` of which its sockets have to be: others are not protected."""
+        ...
+
+    def secure_server(self, socket: Any, domain: str) -> None:
+        """Make a ``zmq.Socket`` admit only keys that are good for a domain, ``ingest``; call it before the socket is bound."""
+        ...
+
+    def permits(self, frame: Any, domain: str, stream: str) -> bool:
+        """Say whether the sender of a ``zmq.Frame`` may use a domain for a stream, as the keys are now."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +66,22 @@ class SourceContext:
     name
         Its name in the configuration; a source of one stream names the stream so.
     state_dir
-        A folder that survives restarts, for checkpoints.
+        A folder that survives restarts, for what a source may want to keep.
+    marks
+        By stream: the ``mark`` of the chunk from which the daemon wants to go on. A source that resumes begins there; what the
+        daemon has decided already it passes over by itself.
+    reached
+        For the same streams: the index of the first sample that the daemon has not seen. Where a mark is of no use any more (its
+        file was replaced), new audio gets indices from here on.
+    security
+        For sources that listen on ZeroMQ, where the daemon admits known keys only; else None.
     """
 
     name: str
     state_dir: Path
+    marks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reached: Mapping[str, int] = field(default_factory=dict)
+    security: SourceSecurity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +108,10 @@ class Source(Protocol):
 
     ``live`` says what happens when the daemon is behind: a live source's chunks are dropped and become a gap; any other source is
     blocked until there is room.
+
+    A source that can deliver again what it delivered has one attribute more, ``resumes = True``, and puts a ``mark`` on its chunks
+    (every half second of audio at the least); made with such a mark in ``context.marks`` it begins there. Without the attribute
+    its streams begin anew after a restart of the daemon.
     """
 
     name: ClassVar[str]
@@ -185,14 +219,38 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class ResumablePolicy(Policy, Protocol):
+    """A policy that goes on over a restart of the daemon as if there had been none.
+
+    One without these members begins anew, and what it had open is closed with the reason ``daemon_lost``.
+    """
+
+    def state(self) -> Mapping[str, Any]:
+        """Return all that it remembers as JSON values (numbers exactly), such that ``restore`` makes an equal policy of a new one."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what ``state`` of a policy of the same configuration and model returned; raise ``ValueError`` where it does not fit."""
+        ...
+
+
+@runtime_checkable
 class Subscriber(Protocol):
-    """Consumes events, in the daemon or alone. Constructed as ``cls(config)``; used by one thread of its own."""
+    """Consumes events, in the daemon or alone. Constructed as ``cls(config)``; used by one thread of its own.
+
+    After a restart it is given what it has missed. One to which the past means nothing, such as a meter, has the attribute
+    ``catches_up = False`` and begins with what is published now.
+    """
 
     name: ClassVar[str]
     Config: ClassVar[type[BaseModel]]
 
     def handle(self, event: Mapping[str, Any]) -> None:
-        """Take one event: the CloudEvents envelope as it is on the wire. May block; nobody else waits for it."""
+        """Take one event: the CloudEvents envelope as it is on the wire. May block; nobody else waits for it.
+
+        What has been taken when this returns is not given again. A :class:`~streamcls.errors.SubscriberBusyError` has the event offered
+        again until it is taken; any other exception three times, after which it is set aside.
+        """
         ...
 
     def close(self) -> None:

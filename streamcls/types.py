@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENCODINGS",
     "AudioFormat",
+    "Checkpoint",
     "Chunk",
     "EndOfStream",
     "Event",
@@ -106,6 +107,9 @@ class Chunk:
         Absolute index of the first sample, at the source's rate.
     captured_at
         Unix time in seconds of the first sample, or None where it has none (a finished file).
+    mark
+        From where the source can deliver this chunk and all that follows again, in its own words (JSON values); None where it
+        cannot, or where a mark a little earlier serves as well. See :class:`~streamcls.interfaces.SourceContext`.
     """
 
     stream: str
@@ -113,6 +117,7 @@ class Chunk:
     sample_rate: int
     first_sample: int
     captured_at: float | None = None
+    mark: Mapping[str, Any] | None = None
 
     @property
     def end_sample(self) -> int:
@@ -327,6 +332,23 @@ class Posterior:
     end_sample: int
     sample_rate: int
     level_dbfs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a stream is to go on after a restart of the daemon, kept together with the events up to there.
+
+    Attributes
+    ----------
+    stream, source
+        Names of the stream and of the source that delivers it.
+    state
+        JSON values: the source's mark and what pipeline and policies remember; None: there is nothing to go on with, forget it.
+    """
+
+    stream: str
+    source: str
+    state: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,13 @@ settings.load_profile("streamcls")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give daemons without a ``state_dir`` a folder of their own, and not the one of whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of labelled audio that the environment variable STREAMCLS_DATA names; skips where it is not set."""

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from streamcls.bus.client import EventClient
+from streamcls.bus.client import AsyncEventClient, Cursor, EventClient, Loss, Received
 from streamcls.bus.publisher import Publisher
 from streamcls.bus.wire import Envelope, decode, encode, topic_of
 
-__all__ = ["Envelope", "EventClient", "Publisher", "decode", "encode", "topic_of"]
+__all__ = [
+    "AsyncEventClient",
+    "Cursor",
+    "Envelope",
+    "EventClient",
+    "Loss",
+    "Publisher",
+    "Received",
+    "decode",
+    "encode",
+    "topic_of",
+]

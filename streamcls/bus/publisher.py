@@ -1,28 +1,30 @@
-"""The publishing end: one thread owns the XPUB socket; any thread may hand it events."""
+"""The publishing end: one thread owns the XPUB sockets; any thread may hand it events."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import logging
-import os
 import secrets
-import socket as network
-import stat
 import threading
 import time
-from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
+from streamcls.bus.binding import bind_all, give_up_on_the_dead
+from streamcls.bus.outgoing import Delivery, Outgoing
+from streamcls.bus.subscriptions import Subscriptions
 from streamcls.bus.wire import SYNC_PREFIX, encode, to_json, topic_of
 from streamcls.errors import BusError
+from streamcls.types import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from streamcls.types import Event
+    from streamcls.bus.auth import Security
+    from streamcls.bus.journal import Journal
+    from streamcls.bus.store import Record
+    from streamcls.types import Checkpoint
 
 __all__ = ["IN_PROCESS", "Publisher"]
 
@@ -32,11 +34,11 @@ IN_PROCESS: Final = "inproc://streamcls-events"
 _TERM_S: Final = 1.0
 _LONGEST_SUBSCRIPTION: Final = 512
 """Bytes; a peer that sends a longer frame is disconnected."""
-_MOST_REQUESTS: Final = 1_000
-"""Subscriptions looked at before events have their turn again."""
+_LARGEST_BATCH: Final = 256
+"""Deliveries that are committed to the journal together."""
+_REBIND_S: Final = 5.0
+_REBIND_PAUSE_S: Final = 0.05
 
-
-_TAKEN: Final = "another process has it; choose another port or path in [bus] publish, or stop the other daemon"
 _UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, OSError)
 """What an event can raise while it is written: no JSON, no text, too large, nested too deeply, a time beyond all calendars."""
 
@@ -46,13 +48,38 @@ def new_epoch() -> str:
     return f"{time.time_ns() // 1000:014x}-{secrets.token_hex(4)}"
 
 
-class Publisher:
-    """Numbers events per topic and publishes them.
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """An event with its number, its frames, and what the journal is to keep of it."""
 
-    ``publish`` may be called from any thread and blocks while ``queue_size`` events wait, so that a burst slows the workers instead of
-    growing the daemon. Subscribers never slow it: for one that does not keep up ZeroMQ drops at ``high_water_mark``, which the
+    event: Event
+    sequence: int
+    now: float
+    frames: list[bytes]
+    record: Record | None
+
+
+class Publisher:
+    """Numbers events per topic, has the journal keep them, and publishes them.
+
+    ``publish`` may be called from any thread and blocks while ``queue_size`` deliveries wait, so that a burst slows the workers instead
+    of growing the daemon. Subscribers never slow it: for one that does not keep up ZeroMQ drops at ``high_water_mark``, which the
     subscriber sees as a hole in the sequence. After ``most_topics`` topics (streams that come and go under ever new names) the numbering
     begins anew in a new epoch, so that memory and heartbeats stay bounded.
+
+    Parameters
+    ----------
+    private
+        Endpoints for processes of the daemon's own, without a key: sockets in a folder that nobody else enters.
+
+    Attributes
+    ----------
+    endpoints
+        Where events are published, with the ports that were chosen.
+    replay_endpoints
+        Where the past is asked for, as echoes tell it; set by who made the replay server.
+    annotate
+        Called in the bus thread for each event before it is numbered; what it returns is published.
     """
 
     def __init__(
@@ -60,68 +87,85 @@ class Publisher:
         endpoints: Sequence[str],
         *,
         source: str,
-        high_water_mark: int = 100_000,
+        high_water_mark: int = 10_000,
         queue_size: int = 10_000,
         most_topics: int = 20_000,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
         clock: Callable[[], float] = time.time,
+        journal: Journal | None = None,
+        security: Security | None = None,
+        private: Sequence[str] = (),
     ) -> None:
         self.epoch = new_epoch()
         self.source = source
         self.context = context or zmq.Context()
+        self.journal = journal
+        self.annotate: Callable[[Event], Event] | None = None
+        self.endpoints: list[str] = []
+        self.replay_endpoints: Callable[[], Sequence[str]] = list
+        self.private_replay_endpoints: Sequence[str] = ()
         self._owns_context = context is None
         self._requested = list(endpoints)
-        self.endpoints: list[str] = []
+        self._private = [IN_PROCESS, *private]
         self._high_water_mark = high_water_mark
-        self._queue: deque[Event] = deque()
-        self._queue_size = queue_size
+        self._outgoing = Outgoing(queue_size)
         self._most_topics = most_topics
-        self._changed = threading.Condition()
-        self._closing = False
-        self._released = False
+        self._lock = threading.Lock()
         self._clock = clock
+        self._security = security
         self._positions: dict[str, int] = {}
         self._published = 0
-        self._failure: BaseException | None = None
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._told_of_journal = ("ok", 0)
+        self._renew = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
-        self._socket: zmq.Socket[bytes] | None = None
+        self._public: zmq.Socket[bytes] | None = None
+        self._local: zmq.Socket[bytes] | None = None
+        self._subscriptions: dict[zmq.Socket[bytes], Subscriptions] = {}
 
     def start(self) -> None:
-        """Bind every endpoint and begin.
+        """Bind every endpoint, open the journal, and begin.
 
         Raises
         ------
         BusError
-            An endpoint cannot be bound; the message names it and says what to do.
+            An endpoint cannot be bound, or another daemon keeps this journal; the message names it and says what to do.
         """
-        socket = self.context.socket(zmq.XPUB)
-        socket.linger = 0
-        socket.sndhwm = self._high_water_mark
-        socket.ipv6 = any("[" in endpoint for endpoint in self._requested)
-        socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_SUBSCRIPTION)
         try:
-            for endpoint in [*self._requested, IN_PROCESS]:
-                _bind(socket, endpoint)
-                self.endpoints.append(socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+            self._local = self._socket()
+            self._subscriptions[self._local] = Subscriptions(self._local, None, self._echo_local)
+            bind_all(self._local, self._private, "publish")
+            self._bind_public(self._requested)
+            if self.journal is not None:
+                self.journal.open()
         except BusError:
-            socket.close()
+            for socket in (self._public, self._local):
+                if socket is not None:
+                    socket.close()
             self._release()
             raise
-        self.endpoints.remove(IN_PROCESS)
-        self._socket = socket
         self._thread.start()
 
     def publish(self, event: Event) -> None:
         """Hand over an event; blocks while too many wait. Raises BusError once the bus has stopped."""
-        with self._changed:
-            while len(self._queue) >= self._queue_size and not self._closing and self._failure is None:
-                self._changed.wait()
-            if self._closing or self._failure is not None:
-                raise BusError(f"the bus has stopped{f': {self._failure}' if self._failure else ''}")
-            self._queue.append(event)
-            if len(self._queue) == 1:
-                self._wake()
+        self.publish_all((event,))
+
+    def offer(self, event: Event, timeout_s: float) -> bool:
+        """Hand over an event, unless too many wait for so long; return whether it was taken. Raises as ``publish`` does."""
+        return self._outgoing.put(Delivery((event,)), timeout_s)
+
+    def publish_all(self, events: Sequence[Event], checkpoint: Checkpoint | None = None) -> None:
+        """Hand over events and the checkpoint behind them: the journal keeps all of it, or a crash leaves nothing of it.
+
+        Blocks while too many deliveries wait. Raises BusError once the bus has stopped.
+        """
+        if not events and checkpoint is None:
+            return
+        self._outgoing.put(Delivery(tuple(events), checkpoint))
+
+    def renew(self) -> None:
+        """Close the public endpoints and bind them again, so that connections of revoked keys end; from any thread."""
+        self._renew.set()
+        self._outgoing.wake()
 
     @property
     def alive(self) -> bool:
@@ -130,7 +174,7 @@ class Publisher:
 
     def positions(self) -> dict[str, int]:
         """Return the sequence of each topic's last event."""
-        with self._changed:
+        with self._lock:
             return dict(self._positions)
 
     @property
@@ -140,15 +184,12 @@ class Publisher:
 
     @property
     def waiting(self) -> int:
-        """Events handed over and not yet published."""
-        return len(self._queue)
+        """Deliveries handed over and not yet published."""
+        return len(self._outgoing)
 
     def close(self, timeout_s: float = 2.0) -> bool:
         """Publish what waits, then stop; return False where that took longer than ``timeout_s``."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-            self._wake()
+        self._outgoing.close()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         finished = not self._thread.is_alive()
@@ -157,12 +198,8 @@ class Publisher:
         return finished
 
     def _release(self) -> None:
-        with self._changed:  # once: a descriptor's number is soon another file's
-            if self._released:
-                return
-            self._released = True
-            os.close(self._wake_read)
-            os.close(self._wake_write)
+        if not self._outgoing.release():
+            return
         if self._owns_context:
             # Not destroy(), which closes sockets under the threads that use them. Those learn of the end and close their own; one
             # that hangs in its subscriber is left behind.
@@ -170,112 +207,193 @@ class Publisher:
             ending.start()
             ending.join(_TERM_S)
 
-    def _wake(self) -> None:
-        """Make the bus thread look; called with the lock held, so that the pipe is not closed meanwhile."""
-        if not self._released:
-            with contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
-                os.write(self._wake_write, b"\0")
+    def _socket(self) -> zmq.Socket[bytes]:
+        socket = self.context.socket(zmq.XPUB)
+        socket.linger = 0
+        socket.sndhwm = self._high_water_mark
+        socket.setsockopt(zmq.MAXMSGSIZE, _LONGEST_SUBSCRIPTION)
+        return socket
+
+    def _bind_public(self, endpoints: Sequence[str]) -> None:
+        if self._public is not None:
+            del self._subscriptions[self._public]
+            self._public.close(linger=0)
+            self._public = None
+        if not endpoints:
+            return
+        socket = self._socket()
+        give_up_on_the_dead(socket)
+        if self._security is not None:
+            self._security.secure_server(socket, "publish")
+        subscriptions = Subscriptions(socket, self._security, self._echo_public)
+        try:
+            self.endpoints = bind_all(socket, endpoints, "publish")
+        except BusError:
+            socket.close()
+            raise
+        self._public = socket
+        self._subscriptions[socket] = subscriptions
 
     def _run(self) -> None:
-        socket = self._socket
-        assert socket is not None  # noqa: S101 - start() made it
-        poller = zmq.Poller()
-        poller.register(socket, zmq.POLLIN)
-        poller.register(self._wake_read, zmq.POLLIN)
         try:
             while True:
-                ready = dict(poller.poll(0 if self._queue else None))
-                if self._wake_read in ready:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(self._wake_read, 4096)
-                self._send_waiting(socket)
-                if socket in ready:
-                    self._answer(socket)
-                if self._closing and not self._queue:
+                self._turn(self._ready())
+                if self._outgoing.closing and not self._outgoing:
                     break
         except BaseException as error:
             _log.critical("the bus stopped", exc_info=True)
-            self._failure = error
+            self._outgoing.fail(error)
             raise
         finally:
-            with self._changed:
-                self._changed.notify_all()
-            socket.close(linger=500)
+            self._outgoing.close()
+            if self.journal is not None:
+                self.journal.close()
+            for socket in self._sockets():
+                socket.close(linger=500)
 
-    def _send_waiting(self, socket: zmq.Socket[bytes]) -> None:
-        """Send what waits now; what is added meanwhile has to wait for the subscriptions to have their turn."""
-        for _ in range(len(self._queue)):
-            with self._changed:
-                event = self._queue.popleft()
-                self._changed.notify()
-                topic = topic_of(event.kind, event.stream)
-                if len(self._positions) >= self._most_topics and topic not in self._positions:
-                    self._begin_anew()
-                sequence = self._positions.get(topic, 0) + 1
+    def _ready(self) -> set[Any]:
+        """Wait until there is something to do, and return the sockets that have something."""
+        poller = zmq.Poller()
+        poller.register(self._outgoing.descriptor, zmq.POLLIN)
+        for socket in self._sockets():
+            poller.register(socket, zmq.POLLIN)
+        wait_ms = None if self.journal is None else round(1000 * self.journal.due_s) + 1
+        ready = {who for who, _ in poller.poll(0 if self._outgoing else wait_ms)}
+        if self._outgoing.descriptor in ready:
+            self._outgoing.heard()
+        return ready
+
+    def _turn(self, ready: set[Any]) -> None:
+        if self._renew.is_set():
+            self._renew.clear()
+            self._rebind()
+        self._send_waiting()
+        if self.journal is not None:
+            self.journal.tick()
+            self._tell_of_journal(self.journal)
+        for socket, subscriptions in list(self._subscriptions.items()):
+            if socket in ready and not subscriptions.answer():
+                self._rebind()
+
+    def _rebind(self) -> None:
+        """Bind the public endpoints again; the system may take a moment to let go of a port."""
+        self._renew.clear()
+        deadline = time.monotonic() + _REBIND_S
+        while True:
             try:
-                frames = encode(event, source=self.source, epoch=self.epoch, sequence=sequence, now=self._clock())
-            except _UNWRITABLE as error:
-                # Only a plugin's mistake leads here; the event is named, its number is not used up, the others go on.
-                _log.error("event %s of %s cannot be written as JSON: %s", event.kind, event.stream, error)
-                continue
-            with self._changed:
-                self._positions[topic] = sequence
-                self._published += 1
-            socket.send_multipart(frames)
+                self._bind_public(self.endpoints)
+            except BusError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_REBIND_PAUSE_S)
+            else:
+                return
+
+    def _sockets(self) -> list[zmq.Socket[bytes]]:
+        return [socket for socket in (self._public, self._local) if socket is not None]
+
+    def _send_waiting(self) -> None:
+        """Send what waits now; what is added meanwhile has to wait for the subscriptions to have their turn."""
+        left = len(self._outgoing)
+        while left > 0:
+            batch = self._outgoing.take(min(left, _LARGEST_BATCH))
+            left -= len(batch)
+            self._send([event for delivery in batch for event in delivery.events], batch)
+
+    def _send(self, events: Sequence[Event], batch: Sequence[Delivery] = ()) -> None:
+        numbered = [one for event in events if (one := self._numbered(self._annotated(event))) is not None]
+        checkpoints = [delivery.checkpoint for delivery in batch if delivery.checkpoint is not None]
+        journal = self.journal
+        records = [one.record for one in numbered if one.record is not None]
+        if journal is not None and (records or checkpoints) and not journal.write(records, checkpoints):
+            # A position is given once and for all; without a disk to keep it on, none is.
+            numbered = [one if one.record is None else self._without_position(one, journal) for one in numbered]
+            journal.set_back([one.record for one in numbered if one.record is not None], checkpoints)
+        for socket, subscriptions in self._subscriptions.items():
+            for one in numbered:
+                topic, body = one.frames
+                socket.send_multipart([subscriptions.address(topic), body])
+
+    def _numbered(self, event: Event) -> _Numbered | None:
+        """Give an event its number; None where it cannot be written."""
+        topic = topic_of(event.kind, event.stream)
+        if len(self._positions) >= self._most_topics and topic not in self._positions:
+            self._begin_anew()
+        sequence = self._positions.get(topic, 0) + 1
+        journal = self.journal if self.journal is not None and self.journal.keeps(event.kind) else None
+        position = journal.next_position if journal is not None else None
+        now = self._clock()
+        try:
+            frames = encode(event, source=self.source, epoch=self.epoch, sequence=sequence, now=now, position=position)
+        except _UNWRITABLE as error:
+            # Only a plugin's mistake leads here; the event is named, its number is not used up, the others go on.
+            _log.error("event %s of %s cannot be written as JSON: %s", event.kind, event.stream, error)
+            return None
+        with self._lock:
+            self._positions[topic] = sequence
+            self._published += 1
+        record = None
+        if journal is not None:
+            record = journal.record(event, epoch=self.epoch, topic=topic, sequence=sequence, body=frames[1])
+        return _Numbered(event, sequence, now, frames, record)
+
+    def _without_position(self, one: _Numbered, journal: Journal) -> _Numbered:
+        """Encode an event again that the journal could not keep."""
+        event, epoch = one.event, one.record.epoch if one.record is not None else self.epoch
+        frames = encode(event, source=self.source, epoch=epoch, sequence=one.sequence, now=one.now)
+        topic = topic_of(event.kind, event.stream)
+        record = journal.record(event, epoch=epoch, topic=topic, sequence=one.sequence, body=frames[1])
+        return _Numbered(event, one.sequence, one.now, frames, record)
+
+    def _annotated(self, event: Event) -> Event:
+        if self.annotate is None:
+            return event
+        try:
+            return self.annotate(event)
+        except Exception:  # noqa: BLE001 - an event without a note is better than none
+            _log.exception("event %s of %s could not be annotated", event.kind, event.stream)
+            return event
+
+    def _tell_of_journal(self, journal: Journal) -> None:
+        """Publish that the journal has failed, is well again, or was begun anew."""
+        now = (journal.state, journal.set_aside)
+        if now == self._told_of_journal:
+            return
+        anew = now[1] > self._told_of_journal[1]
+        self._told_of_journal = now
+        reason = "the former journal was damaged; it was set aside and a new one begun" if anew else ""
+        data = {
+            "state": journal.state,
+            "reason": journal.reason or reason,
+            "journal": journal.id,
+            "unwritten": journal.facts()["unwritten"],
+        }
+        self._send([Event("daemon.journal", self.source.rpartition("/")[2], data)])
 
     def _begin_anew(self) -> None:
         """Forget all positions and begin a new epoch, so that streams which come and go under new names do not grow the daemon."""
         _log.warning("%d topics have been published; their numbering begins anew in a new epoch", len(self._positions))
-        self._positions.clear()
-        self.epoch = new_epoch()
+        with self._lock:
+            self._positions.clear()
+            self.epoch = new_epoch()
 
-    def _answer(self, socket: zmq.Socket[bytes]) -> None:
-        """Take subscriptions, and echo those to ``_sync/…``: what was handed over before the echo has been sent to that subscriber."""
-        for _ in range(_MOST_REQUESTS):
-            try:
-                message = socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            topic = message[1:]
-            if message[:1] == b"\x01" and topic.startswith(SYNC_PREFIX.encode()):
-                self._send_waiting(socket)
-                body: dict[str, Any] = {"epoch": self.epoch, "source": self.source, "published": self._published}
-                socket.send_multipart([topic, to_json(body)])
+    def _echo_public(self, topic: bytes) -> None:
+        self._echo(self._public, topic, self.replay_endpoints())
 
+    def _echo_local(self, topic: bytes) -> None:
+        self._echo(self._local, topic, self.private_replay_endpoints)
 
-def _bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    if endpoint.startswith("ipc://"):
-        _check_ipc(endpoint)
-    try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as error:
-        hints = {
-            zmq.EADDRINUSE: _TAKEN,
-            errno.ENODEV: "this machine has no such address",
-            errno.EADDRNOTAVAIL: "this machine has no such address",
-            zmq.EINVAL: "expected e.g. tcp://127.0.0.1:5757 or ipc:///run/streamcls/events",
-            zmq.EPROTONOSUPPORT: "expected tcp:// or ipc://",
+    def _echo(self, socket: zmq.Socket[bytes] | None, topic: bytes, replay: Sequence[str]) -> None:
+        """Answer a subscription to ``_sync/…``: what was handed over before has been sent to that subscriber."""
+        if socket is None or not topic.startswith(SYNC_PREFIX.encode()):
+            return
+        self._send_waiting()
+        body: dict[str, Any] = {
+            "epoch": self.epoch,
+            "source": self.source,
+            "published": self._published,
+            "journal": self.journal.id if self.journal is not None else "",
+            "position": self.journal.position if self.journal is not None else 0,
+            "replay": list(replay) if self.journal is not None else [],
         }
-        hint = hints.get(error.errno or 0, "check the address and the permissions of its folder")
-        reason = (error.strerror or str(error)).partition(" (addr=")[0]
-        raise BusError(f"bus endpoint {endpoint} cannot be bound: {reason}: {hint}") from error
-
-
-def _check_ipc(endpoint: str) -> None:
-    """Refuse an ipc path that is no socket, or one on which somebody listens: libzmq would silently replace either."""
-    path = endpoint.removeprefix("ipc://")
-    try:
-        mode = os.lstat(path).st_mode
-    except (OSError, ValueError):  # nothing there, or a wildcard, or what zmq itself will refuse
-        return
-    if not stat.S_ISSOCK(mode):
-        raise BusError(f"bus endpoint {endpoint}: {path} exists and is no socket; remove it or choose another path")
-    with network.socket(network.AF_UNIX, network.SOCK_STREAM) as probe:
-        probe.settimeout(0)
-        try:
-            probe.connect(path)
-        except BlockingIOError:
-            pass  # its queue of connections is full: somebody is there
-        except OSError:
-            return  # left over from a process that is gone
-    raise BusError(f"bus endpoint {endpoint} cannot be bound: {_TAKEN}")
+        socket.send_multipart([self._subscriptions[socket].address(topic), to_json(body)])

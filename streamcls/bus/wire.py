@@ -13,7 +13,18 @@ if TYPE_CHECKING:
 
     from streamcls.types import Event
 
-__all__ = ["LARGEST_EVENT", "SYNC_PREFIX", "TYPE_PREFIX", "Envelope", "decode", "encode", "rfc3339", "topic_of"]
+__all__ = [
+    "LARGEST_EVENT",
+    "SYNC_PREFIX",
+    "TYPE_PREFIX",
+    "Envelope",
+    "decode",
+    "decode_body",
+    "encode",
+    "position_of",
+    "rfc3339",
+    "topic_of",
+]
 
 Envelope: TypeAlias = dict[str, Any]
 """The decoded JSON of an event."""
@@ -41,7 +52,9 @@ def rfc3339(unix_time: float) -> str:
     return datetime.fromtimestamp(unix_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def encode(event: Event, *, source: str, epoch: str, sequence: int, now: float) -> list[bytes]:
+def encode(
+    event: Event, *, source: str, epoch: str, sequence: int, now: float, position: int | None = None
+) -> list[bytes]:
     """Return the two frames of an event.
 
     Parameters
@@ -54,6 +67,8 @@ def encode(event: Event, *, source: str, epoch: str, sequence: int, now: float) 
         Counts the events of a topic within an epoch, from 1.
     now
         Unix time in seconds, used where the event itself carries no time.
+    position
+        Its place in the journal, where it is kept there.
 
     Raises
     ------
@@ -71,6 +86,7 @@ def encode(event: Event, *, source: str, epoch: str, sequence: int, now: float) 
         "datacontenttype": "application/json",
         "epoch": epoch,
         "sequence": str(sequence),
+        **({"position": str(position)} if position is not None else {}),
         "data": event.data,
     }
     body = to_json(envelope)
@@ -85,7 +101,7 @@ def to_json(value: Mapping[str, Any]) -> bytes:
 
 
 def decode(frames: Sequence[bytes]) -> tuple[str, Envelope]:
-    """Return topic and envelope of what a publisher sent.
+    """Return topic and envelope of what a publisher sent; the topic without the slash in which it ends on an endpoint with CURVE.
 
     Raises
     ------
@@ -94,11 +110,24 @@ def decode(frames: Sequence[bytes]) -> tuple[str, Envelope]:
     """
     if len(frames) != 2:  # noqa: PLR2004 - topic and JSON
         raise BusError(f"{len(frames)} frames, expected topic and JSON")
-    if len(frames[1]) > LARGEST_EVENT:
-        raise BusError(f"{len(frames[1])} bytes, expected at most {LARGEST_EVENT}")
+    topic, envelope = decode_body(frames[1])
+    if frames[0].removesuffix(b"/") != topic.encode(errors="surrogatepass"):
+        raise BusError(f"topic {frames[0][:60]!r} belongs to another type or subject")
+    return topic, envelope
+
+
+def decode_body(body: bytes) -> tuple[str, Envelope]:
+    """Return topic and envelope of an event without its topic frame, as replay gives it.
+
+    Raises
+    ------
+    BusError
+        It is no event of this format; the message says why.
+    """
+    if len(body) > LARGEST_EVENT:
+        raise BusError(f"{len(body)} bytes, expected at most {LARGEST_EVENT}")
     try:
-        topic = frames[0].decode()
-        envelope = _JSON.decode(frames[1].decode())
+        envelope = _JSON.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise BusError(f"neither UTF-8 nor JSON: {error}") from error
     if not isinstance(envelope, dict) or envelope.get("specversion") != "1.0":
@@ -111,6 +140,12 @@ def decode(frames: Sequence[bytes]) -> tuple[str, Envelope]:
         raise BusError(f"sequence is {envelope['sequence'][:30]!r}, expected digits")
     if not envelope["type"].startswith(TYPE_PREFIX):
         raise BusError(f"type is {envelope['type'][:60]!r}, expected {TYPE_PREFIX}…")
-    if topic != topic_of(envelope["type"].removeprefix(TYPE_PREFIX), envelope["subject"]):
-        raise BusError(f"topic {topic[:60]!r} belongs to another type or subject")
-    return topic, envelope
+    return topic_of(envelope["type"].removeprefix(TYPE_PREFIX), envelope["subject"]), envelope
+
+
+def position_of(envelope: Envelope) -> int | None:
+    """Return an event's place in the journal, or None where it has none."""
+    text = envelope.get("position")
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20:  # noqa: PLR2004 - 64 bits
+        return int(text)
+    return None

@@ -14,7 +14,21 @@ from typing import Any
 import click
 
 from streamcls import __version__
-from streamcls.cli import calibrate, classify, evaluate, export, inspect, listen, models, programme, run, train
+from streamcls.cli import (
+    audit,
+    calibrate,
+    classify,
+    evaluate,
+    export,
+    inspect,
+    keys,
+    listen,
+    models,
+    people,
+    programme,
+    run,
+    train,
+)
 from streamcls.errors import ConfigError, StreamclsError
 
 __all__ = ["EXIT_CONFIG", "ReaderGoneError", "cli", "main"]
@@ -73,7 +87,10 @@ def cli() -> None:
     """  # noqa: D301 - click wants the character itself
 
 
-for _module in (run, classify, inspect, listen, models, train, evaluate, calibrate, export, programme):
+for _module in (
+    *(run, classify, inspect, listen, models, train, evaluate, calibrate, export, programme),
+    *(audit, people, keys),
+):
     _module.register(cli)
 
 

@@ -51,14 +51,18 @@ class Resolved:
     @property
     def state_dir(self) -> Path:
         """Folder for checkpoints: as configured, as systemd says, or the user's own."""
-        configured = self.settings.daemon.state_dir
-        if configured:
-            return expanded(configured)
-        given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
-        if given:
-            return Path(given)
-        base = os.environ.get("XDG_STATE_HOME", "")
-        return (Path(base) if base else Path.home() / ".local" / "state") / "streamcls"
+        return state_folder(self.settings.daemon.state_dir)
+
+
+def state_folder(configured: str = "") -> Path:
+    """Return the folder for checkpoints, journal and keys: as configured, as systemd says, or the user's own."""
+    if configured:
+        return expanded(configured)
+    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "streamcls"
 
 
 def expanded(path: str) -> Path:
@@ -86,11 +90,22 @@ def resolve(
     What was found, with ``problems`` listing all that is wrong; nothing is opened.
     """
     resolved = Resolved(settings)
+    _check_exposure(resolved)
     _resolve_sources(resolved, components["source"])
     _resolve_subscribers(resolved, components["subscriber"])
     _resolve_policies(resolved, components["policy"])
     _resolve_models(resolved, components["backend"], bundles)
     return resolved
+
+
+def _check_exposure(resolved: Resolved) -> None:
+    """Refuse endpoints that other machines reach, where nothing is encrypted and nobody said that this is meant."""
+    settings = resolved.settings
+    exposed = settings.bus.exposed
+    if exposed and not (settings.security.curve or settings.bus.insecure):
+        what = f"{', '.join(exposed)} can be reached from other machines, and nothing is encrypted"
+        hint = "use 127.0.0.1 or ipc, or switch on [security] curve, or set insecure = true"
+        resolved.problems.append(Problem("bus", what, hint))
 
 
 def _resolve_sources(resolved: Resolved, known: Mapping[str, type[Any]]) -> None:

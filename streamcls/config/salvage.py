@@ -9,12 +9,17 @@ from pydantic import BaseModel, ValidationError
 
 from streamcls.config.schema import (
     NAME_PATTERN,
+    AuditSettings,
     BusSettings,
     DaemonSettings,
+    EvidenceSettings,
+    JournalSettings,
     ModelSettings,
     ModelsSettings,
     PolicyEntry,
+    SecuritySettings,
     Settings,
+    SilenceSettings,
     SourceEntry,
     StreamSettings,
     SubscriberEntry,
@@ -33,6 +38,10 @@ def salvage(data: dict[str, Any]) -> Settings:
     return Settings.model_construct(
         daemon=_usable(DaemonSettings, data.get("daemon")),
         bus=_usable(BusSettings, data.get("bus")),
+        journal=_usable(JournalSettings, data.get("journal")),
+        security=_usable(SecuritySettings, data.get("security")),
+        evidence=_usable(EvidenceSettings, data.get("evidence")),
+        audit=_usable(AuditSettings, data.get("audit")),
         models=_usable(ModelsSettings, data.get("models")),
         source=tuple(_source(entry) for entry in _tables(data.get("source"))),
         stream=tuple(
@@ -40,6 +49,7 @@ def salvage(data: dict[str, Any]) -> Settings:
         ),
         model={name: _usable(ModelSettings, entry) for name, entry in _named(data.get("model"))},
         policy={name: _policy(entry) for name, entry in _named(data.get("policy"))},
+        silence=tuple(_usable(SilenceSettings, entry, name="unnamed") for entry in _tables(data.get("silence"))),
         subscriber=tuple(_subscriber(entry) for entry in _tables(data.get("subscriber"))),
     )
 

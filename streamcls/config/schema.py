@@ -5,18 +5,24 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "NAME_PATTERN",
+    "AuditSettings",
     "BusSettings",
     "ComponentEntry",
     "DaemonSettings",
+    "EvidenceSettings",
+    "JournalSettings",
     "ModelSettings",
     "ModelsSettings",
     "PolicyEntry",
+    "SecuritySettings",
     "Settings",
+    "SilenceSettings",
     "SourceEntry",
     "StreamSettings",
     "SubscriberEntry",
@@ -25,6 +31,8 @@ __all__ = [
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 """Names of streams and components: letters, digits and . _ : @ + -, since they become part of topics and file names."""
+
+_LAST_PORT: Final = 65_535
 
 
 def _endpoint(value: str) -> str:
@@ -39,6 +47,19 @@ def _endpoint(value: str) -> str:
 
 
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+
+
+def _time_zone(value: str) -> str:
+    try:
+        _ = ZoneInfo(value) if value else None
+    except (KeyError, OSError, ValueError):  # unknown, a folder of zones, no key at all
+        raise ValueError(
+            "unknown here, expected e.g. Europe/Berlin; the package tzdata brings those that a system lacks"
+        ) from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
 class _Table(BaseModel):
@@ -77,20 +98,114 @@ class BusSettings(_Table):
     publish: tuple[Endpoint, ...] = Field(
         default=("tcp://127.0.0.1:5757",), description="Endpoints to publish events on."
     )
-    high_water_mark: int = Field(default=100_000, ge=1, le=10_000_000, description="Events kept for a slow subscriber.")
+    replay: tuple[Endpoint, ...] | None = Field(
+        default=None,
+        description="Endpoints that answer for the past; not given: beside the first of publish, at the next port or under PATH.replay.",
+    )
+    high_water_mark: int = Field(default=10_000, ge=1, le=10_000_000, description="Events kept for a slow subscriber.")
     insecure: bool = Field(
         default=False, description="Allow an address that other machines reach, without encryption or permission."
     )
 
+    @property
+    def exposed(self) -> list[str]:
+        """Endpoints that other machines reach."""
+        return [endpoint for endpoint in (*self.publish, *self.replay_endpoints) if not is_local(endpoint)]
+
+    @property
+    def replay_endpoints(self) -> tuple[str, ...]:
+        """Where the past is answered for: as configured, or beside the first endpoint of ``publish``."""
+        if self.replay is not None or not self.publish:
+            return self.replay or ()
+        first = self.publish[0]
+        head, _, port = first.rpartition(":")
+        if not first.startswith("tcp://"):
+            return (f"{first}.replay",)
+        if port in {"*", "0"}:
+            return (first,)
+        return (f"{head}:{int(port) + 1 if int(port) < _LAST_PORT else _LAST_PORT - 1}",)
+
+
+class JournalSettings(_Table):
+    """``[journal]``."""
+
+    enabled: bool = Field(default=True, description="Keep events on disk before they are published.")
+    windows: bool = Field(default=False, description="Keep window events as well.")
+    durability: Literal["power", "process"] = Field(
+        default="power", description="What an event outlives once it is published: a power cut, or only the daemon."
+    )
+    max_mb: int = Field(default=256, ge=1, le=1_000_000, description="Megabytes of events kept; the oldest go first.")
+    max_age_days: float = Field(default=30.0, gt=0, le=3650, description="Events older than this go.")
+    checkpoint_s: float = Field(
+        default=2.0, ge=0.1, le=600, description="Longest time between two checkpoints of a stream that can resume."
+    )
+    resume_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="After a start, what a stream left open waits so long for it to go on; then it is closed.",
+    )
+
+
+class SecuritySettings(_Table):
+    """``[security]``."""
+
+    curve: bool = Field(default=False, description="Encrypt publish, replay and ingest, and admit known keys only.")
+    keys: str = Field(
+        default="",
+        description="Folder made by streamcls keys; empty: keys in the state folder.",
+    )
+
+
+class EvidenceSettings(_Table):
+    """``[evidence]``: clips of the audio around alerts, for streams with ``evidence = true``."""
+
+    path: str = Field(default="", description="Folder for clips; empty: evidence in the state folder.")
+    capture_s: float = Field(
+        default=10.0, ge=1, le=300, description="The newest audio, kept in memory for each stream."
+    )
+    pre_s: float = Field(default=3.0, ge=0, le=300, description="Audio before the alert's beginning.")
+    post_s: float = Field(default=3.0, ge=0, le=300, description="Audio after the alert's end.")
+    max_clip_s: float = Field(default=30.0, ge=1, le=600, description="Longest clip.")
+    max_mb: int = Field(default=1024, ge=1, le=10_000_000, description="Megabytes of clips kept; the oldest go first.")
+    max_age_days: float = Field(default=30.0, gt=0, le=3650, description="Clips older than this go.")
+
     @model_validator(mode="after")
-    def _private(self) -> BusSettings:
-        exposed = [endpoint for endpoint in self.publish if not is_local(endpoint)]
-        if exposed and not self.insecure:
-            raise ValueError(
-                f"{', '.join(exposed)} can be reached from other machines, and nothing is encrypted; "
-                "use 127.0.0.1 or ipc, or set insecure = true"
-            )
+    def _fits(self) -> EvidenceSettings:
+        if self.pre_s > self.capture_s:
+            raise ValueError(f"pre_s is {self.pre_s:g}, expected at most capture_s ({self.capture_s:g})")
+        if self.max_clip_s < self.pre_s + self.post_s:
+            raise ValueError(f"max_clip_s is {self.max_clip_s:g}, expected at least pre_s + post_s")
         return self
+
+
+class AuditSettings(_Table):
+    """``[audit]``: the append-only log of alerts and evidence."""
+
+    enabled: bool = False
+    path: str = Field(default="", description="Its file; empty: audit.jsonl in the state folder.")
+    sync: bool = Field(default=True, description="Force each record to the disk before the next.")
+    rotate_mb: int = Field(
+        default=64, ge=1, le=100_000, description="A file of this size is set aside and a new one begun."
+    )
+
+
+class SilenceSettings(_Table):
+    """``[[silence]]``: a planned time in which alerts are marked as muted."""
+
+    name: Name
+    labels: tuple[str, ...] = Field(default=(), description="Labels of alerts; empty: all.")
+    streams: tuple[str, ...] = Field(default=(), description="Stream names or shell patterns; empty: all.")
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
+        default=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), description="Days on which it begins."
+    )
+    begin: str = Field(default="00:00", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="Local time of day.")
+    end: str = Field(
+        default="24:00",
+        pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$",
+        description="Local time of day; not after begin: on the next day.",
+    )
+    timezone: TimeZone = Field(default="", description="E.g. Europe/Berlin; empty: the machine's.")
 
 
 def is_local(endpoint: str) -> bool:
@@ -131,6 +246,12 @@ class SubscriberEntry(ComponentEntry):
     name: Name | None = None
     kinds: tuple[str, ...] = Field(default=(), description="Kinds or beginnings of kinds; empty: all.")
     streams: tuple[str, ...] = Field(default=(), description="Stream names or shell patterns; empty: all.")
+    catch_up: bool = Field(
+        default=True, description="After a restart, go on where it was; else begin with what is published now."
+    )
+    isolate: bool = Field(default=False, description="Run it in a process of its own, with limits.")
+    hang_s: float = Field(default=60.0, gt=0, le=3600, description="An event that takes longer means that it hangs.")
+    memory_mb: int = Field(default=512, ge=32, le=1_000_000, description="Most memory of its own process.")
 
 
 class PolicyEntry(ComponentEntry):
@@ -164,6 +285,7 @@ class StreamSettings(_Table):
     models: tuple[str, ...] = ("genre-cnn", "moderation-cnn")
     policies: tuple[str, ...] = ("genre", "moderation")
     priority: int = Field(default=0, ge=-1000, le=1000)
+    evidence: bool = Field(default=False, description="Keep clips of the audio around alerts.")
     tags: dict[str, str] = Field(default_factory=dict, description="Copied into stream.status events.")
 
 
@@ -172,9 +294,14 @@ class Settings(_Table):
 
     daemon: DaemonSettings = DaemonSettings()
     bus: BusSettings = BusSettings()
+    journal: JournalSettings = JournalSettings()
+    security: SecuritySettings = SecuritySettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    audit: AuditSettings = AuditSettings()
     models: ModelsSettings = ModelsSettings()
     source: tuple[SourceEntry, ...] = Field(min_length=1)
     stream: tuple[StreamSettings, ...] = (StreamSettings(),)
     model: dict[Name, ModelSettings] = Field(default_factory=dict)
     policy: dict[Name, PolicyEntry] = Field(default_factory=dict)
+    silence: tuple[SilenceSettings, ...] = ()
     subscriber: tuple[SubscriberEntry, ...] = ()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamcls.runtime.subscribers import SubscriberThread
+from streamcls.runtime.subscribers import IsolatedSubscriber, SubscriberThread, Task
+from streamcls.runtime.subscribers.hand import Hand
 from streamcls.runtime.supervisor import SourceThread
 from streamcls.runtime.workers import Worker
 
@@ -29,8 +30,10 @@ def _ignore(_: Event) -> None:
         (Worker(0, _ignore, 1.0), Worker),
         (SourceThread.__new__(SourceThread), SourceThread),
         (SubscriberThread("s", lambda: None, "inproc://x", None), SubscriberThread),  # type: ignore[arg-type, return-value]
+        (IsolatedSubscriber(Task("s", "m", "C", {}, "tcp://x:1")), IsolatedSubscriber),
+        (Hand("s", lambda: None), Hand),  # type: ignore[arg-type, return-value]
     ],
-    ids=["worker", "source", "subscriber"],
+    ids=["worker", "source", "subscriber", "isolated subscriber", "hand"],
 )
 def test_no_name_of_the_base_class_is_taken(thread: threading.Thread, kind: type[threading.Thread]) -> None:
     base = set(dir(threading.Thread())) | OF_NEWER_PYTHONS

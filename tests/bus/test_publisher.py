@@ -335,6 +335,9 @@ def test_an_echo_states_the_epoch_and_follows_what_was_handed_over_before_it() -
                 "epoch": bus.epoch,
                 "source": "/streamcls/test",
                 "published": 20 * (round_ + 1),
+                "journal": "",
+                "position": 0,
+                "replay": [],
             }
 
 

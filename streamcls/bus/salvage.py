@@ -1,0 +1,76 @@
+"""What can still be read of a damaged journal: what was open, where streams are to go on, and how far positions had come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from streamcls.bus.store import Record
+from streamcls.bus.wire import TYPE_PREFIX, topic_of
+from streamcls.types import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["Salvage", "salvage"]
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What was found, as far as it is sound.
+
+    Attributes
+    ----------
+    position
+        The greatest position met.
+    """
+
+    position: int = 0
+    findings: list[Record] = field(default_factory=list)
+    streams: list[Record] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+
+
+def salvage(path: Path) -> Salvage:
+    """Read what can be read; never raises for what is damaged, and changes nothing."""
+    found = Salvage()
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error:
+        return found
+    with contextlib.closing(connection):
+        for (position,) in _rows(connection, "SELECT max(position) FROM events"):
+            found.position = max(found.position, position) if isinstance(position, int) else found.position
+        for (value,) in _rows(connection, "SELECT value FROM meta WHERE name = 'position'"):
+            found.position = max(found.position, int(value)) if str(value).isdigit() else found.position
+        for position, crc, body in _rows(connection, "SELECT position, crc, body FROM open"):
+            found.findings += _record(position, crc, body)
+        for position, crc, body in _rows(connection, "SELECT position, crc, body FROM streams WHERE NOT over"):
+            found.streams += _record(position, crc, body)
+        for stream, source, crc, state in _rows(connection, "SELECT stream, source, crc, state FROM checkpoints"):
+            if isinstance(state, str) and zlib.crc32(state.encode()) == crc:
+                found.checkpoints.append(Checkpoint(stream, source, json.loads(state)))
+    found.position = max([found.position, *(record.position for record in (*found.findings, *found.streams))])
+    return found
+
+
+def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    """Yield rows up to where the damage begins."""
+    with contextlib.suppress(sqlite3.Error, ValueError, OverflowError):
+        yield from connection.execute(query)
+
+
+def _record(position: object, crc: object, body: object) -> list[Record]:
+    if not isinstance(position, int) or not isinstance(body, bytes) or zlib.crc32(body) != crc:
+        return []
+    envelope = json.loads(body)
+    data, kind, stream = envelope["data"], envelope["type"].removeprefix(TYPE_PREFIX), envelope["subject"]
+    finding = (data["id"], data["phase"]) if "phase" in data else None
+    over = False if finding is None else None
+    topic, sequence = topic_of(kind, stream), int(envelope["sequence"])
+    return [Record(position, envelope["epoch"], topic, sequence, kind, stream, 0.0, body, finding, over)]

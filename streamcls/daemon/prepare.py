@@ -1,0 +1,106 @@
+"""A configuration made ready: plugins and models loaded, everything checked, nothing opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from streamcls.bus.keys import load_server
+from streamcls.config import Resolved, name_of, read_config, resolve
+from streamcls.config.resolve import expanded
+from streamcls.daemon.busside import keys_folder
+from streamcls.errors import BusError, ConfigError, Problem
+from streamcls.inference import bundled_model_paths, find_bundles
+from streamcls.interfaces import PolicyContext
+from streamcls.runtime.models import LoadedModel, load_models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from streamcls.config import Settings
+    from streamcls.plugins import Registry
+
+__all__ = ["Prepared", "model_paths", "prepare", "prepare_file"]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A configuration whose plugins and models are loaded, and nothing opened."""
+
+    resolved: Resolved
+    registry: Registry
+    models: dict[str, LoadedModel] = field(default_factory=dict)
+
+
+def model_paths(registry: Registry, extra: Iterable[str] = ()) -> list[Path]:
+    """Folders of bundles in order of precedence: configured, of plugins, our own."""
+    return [*(expanded(path) for path in extra), *registry.model_paths, *bundled_model_paths()]
+
+
+def prepare(settings: Settings, registry: Registry, where: str = "") -> Prepared:
+    """Check a configuration as far as that goes without opening a source or an endpoint.
+
+    Raises
+    ------
+    ConfigError
+        With every problem found, of the components, the bundles and the policies' labels.
+    """
+    return _prepare(settings, registry, where, [])
+
+
+def prepare_file(path: Path | None, registry: Registry) -> Prepared:
+    """Read a configuration (without a path the embedded one) and prepare it.
+
+    Raises
+    ------
+    ConfigError
+        With every problem found: those of the file's structure, and those of whatever can be told of the rest.
+    """
+    settings, problems = read_config(path)
+    return _prepare(settings, registry, name_of(path), problems)
+
+
+def _prepare(settings: Settings, registry: Registry, where: str, problems: list[Problem]) -> Prepared:
+    bundles = find_bundles(model_paths(registry, settings.models.path))
+    resolved = resolve(settings, components=registry.components, bundles=bundles)
+    models = load_models(resolved, registry.backends)
+    _check_policies(resolved, models)
+    _check_security(resolved)
+    problems = [*problems, *resolved.problems]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)), where)
+    return Prepared(resolved, registry, models)
+
+
+def _check_security(resolved: Resolved) -> None:
+    """Look for the daemon's own key where it is to have one, and for sources that count on it in vain."""
+    if not resolved.settings.security.curve:
+        for component in resolved.sources:
+            if getattr(component.config, "curve", None):
+                what = "curve = true, but the daemon has no keys"
+                resolved.problems.append(Problem(f'source "{component.name}"', what, "switch on [security] curve"))
+        return
+    try:
+        load_server(keys_folder(resolved.settings, resolved.state_dir))
+    except BusError as error:
+        resolved.problems.append(Problem("security.keys", str(error)))
+
+
+def _check_policies(resolved: Resolved, models: dict[str, LoadedModel]) -> None:
+    """Make every policy once for each model it would listen to, so that labels that do not exist are found now."""
+    for name, policy in resolved.policies.items():
+        wanted: tuple[str, ...] = getattr(policy.config, "models", ())
+        unknown = [model for model in wanted if model not in models and model not in resolved.models]
+        if unknown:
+            resolved.problems.append(
+                Problem(f"policy.{name}.models", f"no stream uses a model {', '.join(map(repr, unknown))}")
+            )
+        for model in models.values():
+            try:
+                if policy.component.accepts(policy.config, model.info):
+                    policy.component(policy.config, PolicyContext(name, "check", model.info))
+            except ValueError as error:
+                resolved.problems.append(Problem(f"policy.{name}", str(error)))
+            except Exception as error:  # noqa: BLE001 - a stranger's code: the other problems are reported as well
+                resolved.problems.append(Problem(f"policy.{name}", f"it raised {type(error).__name__}: {error}"))
