@@ -2,14 +2,16 @@
 # make test    the tests, with coverage
 # make check   ruff, mypy, import-linter
 # make bench   the benchmarks, as ratios against peers measured in the same run
+# make chaos   everything killed, cut, filled and damaged for SECONDS (120), and what a consumer did not learn of
 #
 # Each prepares what it needs, system packages included.
 
 VENV ?= .venv
 CONFIG ?=
 PYTEST_ARGS ?=
+SECONDS ?= 120
 
-.PHONY: run test check licences bench clean
+.PHONY: run test check licences bench chaos clean
 
 run:
 	@scripts/install-system-packages run
@@ -39,6 +41,10 @@ licences:
 bench:
 	@scripts/make-environment $(VENV) test,check
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(VENV)/bin/python $$bench || exit 1; done
+
+chaos:
+	@scripts/make-environment $(VENV) test,check
+	$(VENV)/bin/python tests/chaos/chaos.py --seconds $(SECONDS)
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis node_modules

@@ -160,7 +160,7 @@ class TestPlain(SubscriberContract):
 
 def _chunk(number: int, **other: Any) -> Chunk:
     samples = other.pop("samples", read_only(np.full((80, 1), 0.1, np.float32)))
-    return replace(Chunk("stream", samples, RATE, 80 * number), **other)
+    return replace(Chunk("stream", samples, RATE, 80 * number, mark={"chunk": number}), **other)
 
 
 class Steps:
@@ -169,16 +169,18 @@ class Steps:
     name = "steps"
     Config = ComponentConfig
     live = False
+    resumes = True
 
     def __init__(self, config: Any, context: Any) -> None:
         self.counters = {"chunks": 0}
+        self.first = context.marks.get("stream", {"chunk": 0})["chunk"]
 
     def chunk(self, number: int) -> Any:
         return _chunk(number)
 
     def items(self, stop: threading.Event) -> Any:
         yield StreamStatus("stream", "connecting")
-        for number in range(12):
+        for number in range(self.first, 12):
             if stop.is_set():
                 return
             yield self.chunk(number)
@@ -188,6 +190,11 @@ class Steps:
 
 def _yielding(make: Callable[[int], Any]) -> dict[str, Any]:
     return {"chunk": lambda self, number: make(number)}
+
+
+def _scarcely_marked(number: int) -> Chunk:
+    samples = read_only(np.full((1_600, 1), 0.1, np.float32))
+    return _chunk(number, samples=samples, first_sample=1_600 * number, mark=None if number else {"chunk": 0})
 
 
 def _deaf(self: Any, stop: threading.Event) -> Any:
@@ -257,6 +264,13 @@ SOURCES: dict[str, list[dict[str, Any]]] = {
     ],
     "test_it_stops_at_once_where_it_was_asked_before_it_began": [{"items": _deaf_from_the_start}],
     "test_it_can_be_abandoned_in_the_middle_and_opened_again": [{"items": _clinging}],
+    "test_it_delivers_the_same_again_from_any_mark": [
+        _yielding(lambda number: _chunk(number, mark=None)),
+        _yielding(lambda number: _chunk(number, mark={"chunk": number + 1})),
+        _yielding(_scarcely_marked),
+        {"chunk": lambda self, number: _chunk(number, samples=read_only(np.full((80, 1), self.first, np.float32)))},
+        {"chunk": lambda self, number: _chunk(number if number < 9 or not self.first else number + 1)},
+    ],
     "test_its_counters_are_numbers_by_name": [
         {"counters": property(lambda self: {"name": "x"}, lambda self, value: None)}
     ],
@@ -531,6 +545,12 @@ POLICIES: dict[str, list[dict[str, Any]]] = {
         _changing(_data(end_sample=1 << 40), "gap"),
     ],
     "test_it_begins_anew_after_a_long_gap": [{"update": _tired}, _changing(_data(id="one for all"))],
+    "test_it_goes_on_over_a_restart_as_if_there_had_been_none": [
+        {"restore": lambda self, state: None},
+        {"state": lambda self: {"open": None}},
+    ],
+    "test_a_gap_after_a_restart_is_as_any_other": [{"restore": lambda self, state: None}],
+    "test_a_state_that_is_none_is_refused": [{"restore": lambda self, state: None}],
     "test_findings_of_different_streams_and_origins_have_different_ids": [_changing(_constant_id)],
     "test_findings_do_not_depend_on_how_the_audio_was_cut": [{"update": _by_levels}],
 }

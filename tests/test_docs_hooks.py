@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import re
 import tomllib
 import unittest
@@ -155,7 +156,8 @@ def test_the_first_example_does_what_the_page_says(page: str, tmp_path: Path) ->
     for event in example_envelopes():
         tally.handle(event)
     tally.close()
-    assert '"streamcls.moderation.alert": 3' in (tmp_path / "tally.json").read_text()
+    alerts = sum(event["type"] == "streamcls.moderation.alert" for event in example_envelopes())
+    assert json.loads((tmp_path / "tally.json").read_text())["streamcls.moderation.alert"] == alerts
 
 
 def test_the_preflight_of_the_example_finds_a_missing_folder(names: dict[str, Any], tmp_path: Path) -> None:

@@ -101,7 +101,27 @@ def _moderation_window(data: Mapping[str, Any]) -> tuple[str, str]:
 def _alert(data: Mapping[str, Any]) -> tuple[str, str]:
     text = f"{_span(data)}  {data['phase'].upper()} {data['label']}  {data['severity']}, {data['action']}"
     text += f"  p={data['probability']['peak']:.2f}"
-    return text + (f"  {data['reason']}" if "reason" in data else ""), "red"
+    text += f"  {data['reason']}" if "reason" in data else ""
+    if seen := data.get("acknowledged"):
+        text += f"  [seen by {seen['by'] or 'somebody'}]"
+    if muted := data.get("muted"):
+        return f"{text}  [muted: {muted['note'] or muted.get('name') or muted.get('id')}]", "dim"
+    return text, "red"
+
+
+def _acknowledged(data: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{data['alert_id']} seen by {data['by'] or 'somebody'}  {data['note']}".rstrip(), "cyan"
+
+
+def _mute(data: Mapping[str, Any]) -> tuple[str, str]:
+    what = [data["alert_id"] or "", ", ".join(data["labels"]), " ".join(data["streams"])]
+    until = f"until {data['until']}" if data["until"] else "for ever"
+    return f"{data['state']} {' '.join(filter(None, what))} {until}  {data['note']}".rstrip(), "cyan"
+
+
+def _subscriber(data: Mapping[str, Any]) -> tuple[str, str]:
+    text = f"subscriber {data['name']} {data['state']}  {data['reason']}".rstrip()
+    return text, "cyan" if data["state"] == "running" else "yellow"
 
 
 def _status(data: Mapping[str, Any]) -> tuple[str, str]:
@@ -122,6 +142,9 @@ _TEXTS: Final = {
     "genre.segment": _genre_segment,
     "moderation.window": _moderation_window,
     "moderation.alert": _alert,
+    "moderation.ack": _acknowledged,
+    "moderation.mute": _mute,
     "stream.status": _status,
+    "daemon.subscriber": _subscriber,
     "daemon.heartbeat": _heartbeat,
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from streamcls import ComponentConfig, StreamclsError
+from streamcls import ComponentConfig, SubscriberBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +55,13 @@ class JsonlSubscriber:
         return [] if os.access(folder, os.W_OK) else [f"path {config.path!r}: no permission to write in {folder}"]
 
     def handle(self, event: Mapping[str, Any]) -> None:
-        """Write one line, whole or not at all as far as a program that is killed is concerned."""
+        """Write one line, whole or not at all as far as a program that is killed is concerned.
+
+        Raises
+        ------
+        SubscriberBusyError
+            The file cannot be written now.
+        """
         line = json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n"
         if self._config.path == "-":
             sys.stdout.write(line)
@@ -65,7 +71,7 @@ class JsonlSubscriber:
             self._append(line.encode())
         except OSError as error:
             self.close()
-            raise StreamclsError(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise SubscriberBusyError(f"{self._path}: cannot be written: {error.strerror}") from error
 
     def _append(self, line: bytes) -> None:
         file = self._opened()

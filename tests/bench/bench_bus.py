@@ -2,8 +2,9 @@
 
 Usage: python tests/bench/bench_bus.py [EVENTS] [ROUNDS]
 
-Publisher and subscribers are threads of one process over loopback TCP, as the interpreter lock lets them. Each round measures both in turn;
-the table gives medians over the rounds and the ratio of the two.
+Publisher and subscribers are threads of one process over loopback TCP, as the interpreter lock lets them. Each round measures all in turn;
+the table gives medians over the rounds and their ratios: the bus without a journal (events of windows), with a journal that outlives the
+death of the daemon, and with one that outlives a power cut, for which each batch waits for the disk.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import tempfile
 import threading
 import time
+import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
 
 from streamcls.bus import EventClient, Publisher
+from streamcls.bus.journal import Journal
 from streamcls.testing import example_envelopes
 from streamcls.types import Event
 
@@ -44,9 +49,12 @@ def _measured(count: int, publish: Callable[[], None], receivers: list[Callable[
     return count / (time.perf_counter() - began)
 
 
-def of_the_bus(count: int, subscribers: int) -> float:
-    """Publisher to EventClient: numbering, envelope, positions; ledger of what is missing."""
-    bus = Publisher(["tcp://127.0.0.1:*"], source="/streamcls/bench", high_water_mark=10 * count)
+def of_the_bus(count: int, subscribers: int, folder: Path, durability: str = "") -> float:
+    """Publisher to EventClient: numbering, envelope, positions; ledger of what is missing; with ``durability`` the journal."""
+    journal = None
+    if durability:
+        journal = Journal(folder / f"{uuid.uuid4().hex}.sqlite3", power=durability == "power", windows=True)
+    bus = Publisher(["tcp://127.0.0.1:*"], source="/streamcls/bench", high_water_mark=10 * count, journal=journal)
     bus.start()
     event = Event("genre.window", "radio-1", WINDOW["data"], time=1e9)
 
@@ -99,12 +107,26 @@ def of_bare_sockets(count: int, subscribers: int) -> float:
 def main(count: int = 20_000, rounds: int = 3) -> None:
     """Print the table."""
     print(f"{count} events of {len(json.dumps(WINDOW))} bytes, {rounds} rounds, medians")
-    print(f"{'subscribers':>11}  {'bus, events/s':>14}  {'bare, events/s':>14}  {'bus / bare':>10}")
+    head = f"{'subscribers':>11}  {'bare':>9}  {'bus':>9}  {'of bare':>7}  {'journal, process':>16}  {'of bus':>6}"
+    print(f"{head}  {'journal, power':>14}  {'of bus':>6}   (events/s)")
     for subscribers in SUBSCRIBERS:
-        pairs = [(of_the_bus(count, subscribers), of_bare_sockets(count, subscribers)) for _ in range(rounds)]
-        ratio = statistics.median(ours / bare for ours, bare in pairs)
-        ours, bare = (statistics.median(values) for values in zip(*pairs, strict=True))
-        print(f"{subscribers:>11}  {ours:>14,.0f}  {bare:>14,.0f}  {ratio:>10.2f}")
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            rows = [
+                (
+                    of_bare_sockets(count, subscribers),
+                    *(of_the_bus(count, subscribers, folder, how) for how in ("", "process", "power")),
+                )
+                for _ in range(rounds)
+            ]
+        bare, bus, process, power = (statistics.median(values) for values in zip(*rows, strict=True))
+        of_bare, of_process, of_power = (
+            statistics.median(row[a] / row[b] for row in rows) for a, b in ((1, 0), (2, 1), (3, 1))
+        )
+        print(
+            f"{subscribers:>11}  {bare:>9,.0f}  {bus:>9,.0f}  {of_bare:>7.2f}  {process:>16,.0f}  {of_process:>6.2f}"
+            f"  {power:>14,.0f}  {of_power:>6.2f}"
+        )
 
 
 if __name__ == "__main__":
