@@ -242,7 +242,7 @@ def bundle() -> Path:
 @pytest.fixture(scope="module")
 def eager() -> dict:
     """Rules that any sound may meet, so that there are alerts whatever the model thinks of a synthetic one."""
-    return {"moderation": {"labels": {"siren": {"enter": 0.02, "k": 1, "n": 2}, "gun_shot": {"enter": 0.3}}}}
+    return {"moderation": {"labels": {"siren": {"enter": 0.002, "k": 1, "n": 2}, "gun_shot": {"enter": 0.3}}}}
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +267,7 @@ def test_what_is_heard_is_what_the_daemon_would_say(heard, programme, bundle, tm
         [model.it]
         bundle = "{bundle}"
         [policy.moderation.labels.siren]
-        enter = 0.02
+        enter = 0.002
         k = 1
         n = 2
         [policy.moderation.labels.gun_shot]
@@ -309,7 +309,7 @@ def test_the_whole_evaluation_is_json_and_markdown(heard, programme, bundle, eag
     assert {key: figures[key] for key in figures if key != "sources_in_training"} == figures_of(heard)
     assert figures["sources_in_training"] == {"sources": 2, "in_training": 1, "first": ["w.wav"]}
     assert figures["alerts"]["siren"]["events"] == 1
-    assert figures["alerts"]["siren"]["threshold"] == 0.02
+    assert figures["alerts"]["siren"]["threshold"] == 0.002
     assert figures["alerts"]["siren"]["distinct_hours"] == 0.001
     assert figures["speech_or_music"]["windows"] > 50
     text = markdown_of_events(figures)
