@@ -3,6 +3,8 @@
 # make check   ruff, mypy, import-linter
 # make bench   the benchmarks, as ratios against peers measured in the same run
 # make chaos   everything killed, cut, filled and damaged for SECONDS (120), and what a consumer did not learn of
+# make install the daemon under PREFIX (/opt/streamcls), its units and, where there is none, an example configuration; DESTDIR goes before all
+# make deb     a Debian package in dist/, built in a Debian tree
 #
 # Each prepares what it needs, system packages included.
 
@@ -10,8 +12,12 @@ VENV ?= .venv
 CONFIG ?=
 PYTEST_ARGS ?=
 SECONDS ?= 120
+PREFIX ?= /opt/streamcls
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+EXTRAS ?= webhook,mqtt,prometheus
 
-.PHONY: run test check licences bench chaos clean
+.PHONY: run test check licences bench chaos install deb clean
 
 run:
 	@scripts/install-system-packages run
@@ -45,6 +51,13 @@ bench:
 chaos:
 	@scripts/make-environment $(VENV) test,check
 	$(VENV)/bin/python tests/chaos/chaos.py --seconds $(SECONDS)
+
+install:
+	@scripts/install-system-packages run
+	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" EXTRAS="$(EXTRAS)" scripts/install
+
+deb:
+	@scripts/build-deb
 
 clean:
 	rm -rf .venv .venv-* build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis node_modules
