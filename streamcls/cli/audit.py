@@ -85,7 +85,7 @@ def verify(
     if folder is not None:
         gone = sum(path in report.removed and not (folder / path).exists() for path in report.clips)
         click.echo(f"{folder}: {report.intact} of {len(report.clips)} clips are as they were recorded, {gone} removed")
-    click.echo(f"last record {report.number}, hash {report.last}")
+    click.echo(f"last record {report.number}, hash {report.last or 'of which cannot be read'}")
     click.echo(f"{len(report.faults)} faults" if report.faults else "no fault")
     return 1 if report.faults else 0
 

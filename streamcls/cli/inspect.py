@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["register", "table"]
+if TYPE_CHECKING:
+    from streamcls.daemon.prepare import Prepared
+
+__all__ = ["facts_of", "register", "table"]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -53,7 +56,11 @@ def show_config(config: Path | None, *, default: bool) -> None:
     if default:
         click.echo(default_text(), nl=False)
         return
-    prepared = prepare_file(config, discover())
+    click.echo(json.dumps(facts_of(prepare_file(config, discover())), indent=2, ensure_ascii=False))
+
+
+def facts_of(prepared: Prepared) -> dict[str, Any]:
+    """Return what is in force as JSON values, secrets masked."""
     resolved = prepared.resolved
     facts: dict[str, Any] = resolved.settings.model_dump(
         mode="json", exclude={"source", "policy", "subscriber", "model"}
@@ -75,7 +82,7 @@ def show_config(config: Path | None, *, default: bool) -> None:
         {"type": entry.type, "kinds": entry.kinds, "streams": entry.streams, **component.config.model_dump(mode="json")}
         for entry, component in resolved.subscribers
     ]
-    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    return facts
 
 
 @click.command("plugins", short_help="List plugins and what they provide.")

@@ -100,6 +100,8 @@ def add(  # noqa: PLR0917 - click passes them by name
     from streamcls.bus.permissions import Principal
     from streamcls.errors import BusError
 
+    if "control" in domains and "replay" not in domains:
+        raise click.UsageError("control is asked for where replay is: add --domain replay")
     chosen = _chosen(folder)
     server = load_server(chosen).public
     if public_key is not None and (problem := key_problem(public_key)):

@@ -18,6 +18,7 @@ from streamcls.cli import (
     audit,
     calibrate,
     classify,
+    doctor,
     evaluate,
     export,
     inspect,
@@ -27,6 +28,8 @@ from streamcls.cli import (
     people,
     programme,
     run,
+    status,
+    top,
     train,
 )
 from streamcls.errors import ConfigError, StreamclsError
@@ -90,6 +93,7 @@ def cli() -> None:
 for _module in (
     *(run, classify, inspect, listen, models, train, evaluate, calibrate, export, programme),
     *(audit, people, keys),
+    *(status, top, doctor),
 ):
     _module.register(cli)
 

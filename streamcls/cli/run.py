@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -20,13 +21,20 @@ def run(config: Path | None, log_level: str | None) -> int:
     It stops on SIGTERM or SIGINT: open segments and alerts are closed with the reason "shutdown" and everything is delivered. A second
     signal ends it at once.
     """
+    import faulthandler
+    import sys
+
     from streamcls.daemon import Daemon, prepare_file
     from streamcls.plugins import discover
     from streamcls.service.logs import configure_logs
 
     configure_logs(log_level or "info")
+    with contextlib.suppress(OSError, ValueError):  # of a standard error that is no file
+        if sys.__stderr__ is not None:
+            faulthandler.enable(sys.__stderr__)  # systemd's watchdog ends a hung daemon with SIGABRT: it shows where
     prepared = prepare_file(config, discover())
-    configure_logs(log_level or prepared.resolved.settings.daemon.log_level)
+    daemon = prepared.resolved.settings.daemon
+    configure_logs(log_level or daemon.log_level, log_format=daemon.log_format)
     return Daemon(prepared).run()
 
 

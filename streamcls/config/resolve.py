@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from streamcls.config.conflicts import conflicts
 from streamcls.config.problems import did_you_mean, problems_of
 from streamcls.config.schema import ModelSettings, PolicyEntry, StreamSettings
 from streamcls.errors import Problem
@@ -53,6 +54,17 @@ class Resolved:
         """Folder for checkpoints: as configured, as systemd says, or the user's own."""
         return state_folder(self.settings.daemon.state_dir)
 
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Folders that the daemon writes to, by the key that names them; it makes those that are missing."""
+        settings = self.settings
+        found = {"daemon.state_dir": self.state_dir}
+        if settings.evidence.path and any(entry.evidence for entry in settings.stream):
+            found["evidence.path"] = expanded(settings.evidence.path)
+        if settings.audit.enabled and settings.audit.path:
+            found["audit.path"] = expanded(settings.audit.path).parent
+        return found
+
 
 def state_folder(configured: str = "") -> Path:
     """Return the folder for checkpoints, journal and keys: as configured, as systemd says, or the user's own."""
@@ -95,6 +107,7 @@ def resolve(
     _resolve_subscribers(resolved, components["subscriber"])
     _resolve_policies(resolved, components["policy"])
     _resolve_models(resolved, components["backend"], bundles)
+    resolved.problems += conflicts(resolved, resolved.folders)
     return resolved
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -26,6 +27,8 @@ __all__ = [
     "SourceEntry",
     "StreamSettings",
     "SubscriberEntry",
+    "host_and_port",
+    "is_local",
 ]
 
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$"
@@ -62,6 +65,21 @@ def _time_zone(value: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 
+def _time_of_day(value: str) -> str:
+    if re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]|24:00", value) is None:
+        raise ValueError("expected a time of day of four digits, e.g. 08:30")
+    return value
+
+
+def _before_midnight(value: str) -> str:
+    if value == "24:00":
+        raise ValueError("expected a time of day up to 23:59; where a day begins is 00:00")
+    return value
+
+
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -83,7 +101,19 @@ class DaemonSettings(_Table):
         default=1.0, gt=0, le=3600, description="First pause before a source is opened again; doubles …"
     )
     retry_max_s: float = Field(default=60.0, gt=0, le=86_400, description="… up to this.")
+    stall_s: float = Field(
+        default=30.0,
+        ge=0,
+        le=86_400,
+        description="A live source's stream that delivered audio and then nothing for so long is stalled; 0: never.",
+    )
+    stuck_s: float = Field(
+        default=30.0, ge=2, le=3600, description="A thread of the daemon without progress for so long is stuck."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: as systemd's journal wants it where that reads it, else text."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> DaemonSettings:
@@ -199,20 +229,27 @@ class SilenceSettings(_Table):
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
         default=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), description="Days on which it begins."
     )
-    begin: str = Field(default="00:00", pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="Local time of day.")
-    end: str = Field(
-        default="24:00",
-        pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$",
-        description="Local time of day; not after begin: on the next day.",
+    begin: Annotated[TimeOfDay, AfterValidator(_before_midnight)] = Field(
+        default="00:00", description="Local time of day."
     )
+    end: TimeOfDay = Field(default="24:00", description="Local time of day; not after begin: on the next day.")
     timezone: TimeZone = Field(default="", description="E.g. Europe/Berlin; empty: the machine's.")
+
+
+def host_and_port(endpoint: str) -> tuple[str, str]:
+    """Return both of a TCP endpoint: the host without brackets and in lower case, the port as it stands there."""
+    head, _, port = endpoint.rpartition(":")
+    try:
+        return urlsplit(head + ":0").hostname or "", port
+    except ValueError:  # brackets that do not match
+        return "", port
 
 
 def is_local(endpoint: str) -> bool:
     """Whether an endpoint is reached from this machine only."""
     if not endpoint.startswith("tcp://"):
         return True
-    host = urlsplit(endpoint.replace(":*", ":0")).hostname or ""
+    host, _ = host_and_port(endpoint)
     if host == "localhost":
         return True
     try:

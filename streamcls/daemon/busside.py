@@ -18,6 +18,7 @@ from streamcls.bus.publisher import Publisher
 from streamcls.bus.reader import JournalReader
 from streamcls.bus.replay import IN_PROCESS_REPLAY, ReplayServer
 from streamcls.config.resolve import expanded
+from streamcls.runtime.board import Board
 from streamcls.runtime.resume import Resumption
 from streamcls.service.people import People
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from streamcls.config import Settings
-    from streamcls.types import Checkpoint
+    from streamcls.types import Checkpoint, Event
 
 __all__ = ["BusSide", "keys_folder"]
 
@@ -42,6 +43,8 @@ class BusSide:
 
     Attributes
     ----------
+    board
+        What is open on each stream, as the events say.
     private_endpoint
         Where subscribers in processes of their own connect; empty where there are none.
     """
@@ -88,7 +91,8 @@ class BusSide:
             handlers=self.people.handlers(),
             private=ask,
         )
-        self.publisher.annotate = self.people.annotate
+        self.board = Board()
+        self.publisher.annotate = self._annotated
         self.publisher.replay_endpoints = lambda: self.replay.endpoints
         self.publisher.private_replay_endpoints = ask or (IN_PROCESS_REPLAY,)
 
@@ -135,6 +139,8 @@ class BusSide:
                     reader.close()
             except sqlite3.Error as error:
                 _log.error("%s: what was left open before this start cannot be read: %s", self.journal.path, error)
+        for finding in findings:
+            self.board.restore(finding)
         return Resumption(
             checkpoints, findings, states, self.publisher.publish_all, resume_s=self._settings.journal.resume_s
         )
@@ -153,6 +159,12 @@ class BusSide:
         """End the connections of keys that lost something: all are closed, and those that may come back."""
         self.publisher.renew()
         self.replay.renew()
+
+    def _annotated(self, event: Event) -> Event:
+        """Mark an event with what people said of it, and note what it tells; in the bus thread."""
+        event = self.people.annotate(event)
+        self.board.take(event)
+        return event
 
     def _stream_of(self, identifier: str) -> str | None:
         return self.journal.open_stream(identifier) if self.journal is not None else None

@@ -31,6 +31,8 @@ class Prepared:
     resolved: Resolved
     registry: Registry
     models: dict[str, LoadedModel] = field(default_factory=dict)
+    where: str = ""
+    """The file's name, for people."""
 
 
 def model_paths(registry: Registry, extra: Iterable[str] = ()) -> list[Path]:
@@ -70,7 +72,7 @@ def _prepare(settings: Settings, registry: Registry, where: str, problems: list[
     problems = [*problems, *resolved.problems]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)), where)
-    return Prepared(resolved, registry, models)
+    return Prepared(resolved, registry, models, where)
 
 
 def _check_security(resolved: Resolved) -> None:

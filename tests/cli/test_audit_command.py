@@ -52,6 +52,13 @@ def test_a_changed_byte_is_named_and_the_exit_status_says_it(log: Path) -> None:
     assert result.output.endswith("1 faults\n")
 
 
+def test_a_last_record_that_breaks_off_has_no_hash_to_note(log: Path) -> None:
+    log.write_bytes(log.read_bytes()[:-40])
+    result = run("verify", log)
+    assert result.return_value == 1
+    assert f"last record {RECORDED + 1}, hash of which cannot be read" in result.output
+
+
 def test_an_end_that_was_cut_off_shows_against_what_was_noted(log: Path) -> None:
     noted = last_of(log)
     assert run("verify", log, "--last", noted, "--count", RECORDED + 1).return_value == 0

@@ -115,3 +115,13 @@ def test_a_file_that_is_wrong_is_listed_with_what_is_wrong(run: Callable[..., Re
     assert result.exit_code == 1
     assert "desk is not admitted" in result.stderr
     assert "chmod go-w" in result.stderr
+
+
+def test_a_key_that_may_mute_may_ask(run: Callable[..., Result], tmp_path: Path) -> None:
+    run("init")
+    alone = run("add", "duty", "--domain", "control")
+    assert alone.exit_code == 2
+    assert "control is asked for where replay is: add --domain replay" in alone.output
+    assert run("add", "duty", "--domain", "control", "--domain", "replay").exit_code == 0
+    clients, problems = load_authorised(tmp_path / "state" / "keys")
+    assert ([client.domains for client in clients.values()], problems) == ([{"control", "replay"}], {})

@@ -166,6 +166,10 @@ BROKEN = [
     (DEMO + "[policy.moderation.labels.siren]\nseverity = 'bad'", "policy.moderation.labels.siren.severity: 'bad': expected 'info', 'low'"),
     (DEMO + "[policy.moderation.labels.siren]\nk = 5\nn = 2", "policy.moderation.labels.siren: k is 5, expected at most n (2)"),
     (DEMO + "[policy.moderation.labels]\nsiren = 3", "policy.moderation.labels.siren: 3: expected a "),
+    # Planned silence
+    (DEMO + "[[silence]]\nname = 'n'\nbegin = '8:30'", "silence[0] \"n\".begin: '8:30': expected a time of day of four digits, e.g. 08:30"),
+    (DEMO + "[[silence]]\nname = 'n'\nbegin = '24:00'", "silence[0] \"n\".begin: '24:00': expected a time of day up to 23:59"),
+    (DEMO + "[[silence]]\nname = 'n'\nend = '25:00'", "silence[0] \"n\".end: '25:00': expected a time of day of four digits"),
     # Subscribers
     (DEMO + "[[subscriber]]\ntype = 'consol'", "subscriber[0] \"consol\".type: unknown type 'consol' (did you mean \"console\"?)"),
     (DEMO + "[[subscriber]]\ntype = 'console'\nkind = ['genre']",
@@ -310,6 +314,7 @@ def test_an_address_that_other_machines_reach_needs_to_be_wanted(endpoint: str, 
     if local:
         assert parse_config(text + DEMO, "x").bus.publish[1] == endpoint
         return
+
     def problems(more: str = "") -> list[str]:
         settings = parse_config(text + more + DEMO, "x")
         found = resolve(settings, components=discover().components, bundles={}).problems
