@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from streamcls.audio import Meter, down_mix
 from streamcls.interfaces import PolicyContext
 from streamcls.runtime.anchor import Anchor
@@ -79,11 +81,18 @@ class StreamPipeline:
         self._since = 0
         self._levels_decided = 0
         self._resumed_at: int | None = None
+        self._unsound = False
         self._consumers = [Consumer(model, pool.classifier(model), parts, []) for model, parts in plan.models]
         self._renew_policies()
 
     def push(self, run: Run) -> list[Event]:
-        """Take the next contiguous samples and return the events that they give rise to."""
+        """Take the next contiguous samples and return the events that they give rise to.
+
+        Samples that are no numbers (a broken driver) are passed over, which is said once and shows as a gap.
+        """
+        if not np.isfinite(run.samples).all():
+            return self._pass_over(run)
+        self._unsound = False
         audio_format = (run.sample_rate, run.samples.shape[1])
         begins = self._format != audio_format
         if self._resumed_at is not None and self.next_sample is not None and not begins:
@@ -123,6 +132,11 @@ class StreamPipeline:
         if self._resumed_at is not None and run.end_sample >= self._resumed_at:
             self._resumed_at = None
         return [self._running(audio_format, run.first_sample)] if begins else []
+
+    def _pass_over(self, run: Run) -> list[Event]:
+        told, self._unsound = self._unsound, True
+        reason = f"samples from {run.first_sample} on are no numbers (NaN or infinity) and are passed over; see to the source"
+        return [] if told else [self._status("gap", reason, {})]
 
     def status(self, status: StreamStatus) -> list[Event]:
         """Turn a source's word on the stream's state into an event."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.config.schema import NAME_PATTERN
 from streamcls.errors import RetryableSourceError, SourceError
+from streamcls.runtime.liveness import Beat
 from streamcls.types import Chunk, EndOfStream, Event, StreamStatus
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ _log = logging.getLogger("streamcls.source")
 
 _MAX_REFUSED: Final = 1_000
 _LONGEST_SHOWN: Final = 80
+_GOES_ON: Final = frozenset({"running", "gap"})
 
 
 @dataclass(slots=True)
@@ -34,10 +38,22 @@ class _Route:
     owner: str
     worker: Worker
     slot: StreamSlot
+    live: bool = False
+    heard_at: float | None = None
+    silent: bool = False
 
 
 class Router:
-    """Knows which worker has which stream. Used by every source's thread."""
+    """Knows which worker has which stream. Used by every source's thread.
+
+    Parameters
+    ----------
+    stall_s
+        A stream of a live source that delivered audio and then nothing for so many seconds is said to be ``stalled``, and
+        ``running`` with the next audio; 0: that is never said.
+    clock
+        Monotonic seconds.
+    """
 
     def __init__(
         self,
@@ -45,16 +61,25 @@ class Router:
         plan: Callable[[str], StreamPlan | None],
         publish: Callable[[Event], None],
         epoch: str,
+        *,
+        stall_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
+        self._stall_s = stall_s
+        self._clock = clock
         self._plan = plan
         self._publish = publish
         self._epoch = epoch
         self._routes: dict[str, _Route] = {}
         self._refused: set[str] = set()
         self._lock = threading.Lock()
+        self._at_once = threading.Event()  # a stop that is set: who hands it over waits for nothing
+        self._at_once.set()
 
-    def route(self, owner: str, item: StreamItem, *, live: bool, stop: threading.Event) -> bool:
+    def route(
+        self, owner: str, item: StreamItem, *, live: bool, stop: threading.Event, beat: Beat | None = None
+    ) -> bool:
         """Hand an item to its stream's worker, opening the stream where it is new; False where it was not taken."""
         with self._lock:
             route = self._routes.get(item.stream)
@@ -67,7 +92,42 @@ class Router:
                 route = None
             if route is not None and isinstance(item, EndOfStream):
                 del self._routes[item.stream]
-        return route is not None and route.worker.deliver(route.slot, item, live=live, stop=stop)
+            again = self._heard(route, item) if route is not None else None
+        if route is None:
+            return False
+        if again is not None:
+            route.worker.deliver(route.slot, again, live=live, stop=stop, waiting=beat)
+        return route.worker.deliver(route.slot, item, live=live, stop=stop, waiting=beat)
+
+    def tick(self) -> None:
+        """Say of every stream that has fallen silent that it stalls; to be called about once a second, from any thread."""
+        if not self._stall_s:
+            return
+        now = self._clock()
+        with self._lock:  # also while it is handed over, or the next audio's "running" could overtake it
+            for name, route in self._routes.items():
+                if not route.live or route.heard_at is None or now - route.heard_at <= self._stall_s:
+                    continue
+                reason = f"nothing has come from source {route.owner} for {self._stall_s:g} s"
+                status = StreamStatus(name, "stalled", reason)
+                if route.worker.deliver(route.slot, status, live=False, stop=self._at_once):
+                    route.silent, route.heard_at = True, None
+                    _log.warning("stream %s: %s", name, reason)
+
+    @staticmethod
+    def _stalls(item: StreamItem) -> bool:
+        """Whether a source says itself that nothing comes, so that nobody else need say it."""
+        return not isinstance(item, Chunk) and not (isinstance(item, StreamStatus) and item.state in _GOES_ON)
+
+    def _heard(self, route: _Route, item: StreamItem) -> StreamStatus | None:
+        """Note that something came; return what is to be said before it of a stream that was silent."""
+        if self._stalls(item):
+            route.heard_at, route.silent = None, False
+            return None
+        if not isinstance(item, Chunk):
+            return None
+        route.heard_at, was_silent, route.silent = self._clock(), route.silent, False
+        return StreamStatus(item.stream, "running", "audio comes again") if was_silent else None
 
     def announce(self, name: str, state: StreamState, reason: str) -> None:
         """Publish a state under a name that is no open stream's: a source that has none yet."""
@@ -95,7 +155,7 @@ class Router:
         if worker is None:
             worker = min(self._workers, key=len)
         origin = self._epoch if live else ""
-        route = self._routes[item.stream] = _Route(owner, worker, worker.open(item.stream, plan, origin, owner))
+        route = self._routes[item.stream] = _Route(owner, worker, worker.open(item.stream, plan, origin, owner), live)
         self._refused.discard(item.stream)
         return route
 
@@ -116,10 +176,24 @@ class SourceThread(threading.Thread):
         ``connecting``, ``running``, ``retrying``, ``ended`` or ``failed``.
     reason
         Why it is retrying or failed.
+    declared
+        Whether it has said anything yet: an item, that it is lost, or that it has ended.
     """
 
-    def __init__(self, name: str, source: Source, router: Router, *, retry_s: float, retry_max_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        router: Router,
+        *,
+        retry_s: float,
+        retry_max_s: float,
+        beat: Beat | None = None,
+    ) -> None:
         super().__init__(name=f"source-{name}", daemon=True)
+        self._beat = beat or Beat(self.name, math.inf, time.monotonic)
+        self.declared = False
+        self._abandoned = False
         self.source_name = name
         self.source = source
         self.stop_event = threading.Event()
@@ -129,8 +203,30 @@ class SourceThread(threading.Thread):
         self._retry_s = retry_s
         self._retry_max_s = retry_max_s
 
+    def abandon(self, reason: str, *, end_streams: bool = True) -> None:
+        """Leave it behind: it has failed, and what it may still deliver is not taken. From any thread.
+
+        Parameters
+        ----------
+        end_streams
+            Its streams end now; else that is left to the workers, which are about to end too.
+        """
+        self._abandoned = True
+        self.stop_event.set()
+        self.state, self.reason = "failed", reason
+        for stream in self._router.streams_of(self.source_name) if end_streams else ():
+            for item in (StreamStatus(stream, "failed", reason), EndOfStream(stream)):
+                self._router.route(self.source_name, item, live=False, stop=self.stop_event)
+
     def run(self) -> None:
         """Deliver items; open again with a doubling pause after a retryable error."""
+        try:
+            self._run()
+        finally:
+            self.declared = True
+            self._beat.rest()
+
+    def _run(self) -> None:
         pause = self._retry_s
         while not self.stop_event.is_set():
             try:
@@ -164,13 +260,19 @@ class SourceThread(threading.Thread):
         items = self.source.items(self.stop_event)
         try:
             for item in items:
+                if self._abandoned:
+                    break
+                self.declared = True
+                self._beat(f"an item of stream {item.stream}")
                 if isinstance(item, Chunk):
                     self.state, self.reason = "running", ""
-                self._router.route(self.source_name, item, live=live, stop=self.stop_event)
+                self._router.route(self.source_name, item, live=live, stop=self.stop_event, beat=self._beat)
+                self._beat.rest()  # in its own code it may wait for the world as long as it likes
                 delivered += 1
                 if self.stop_event.is_set():
                     break
         finally:
+            self._beat.rest()
             close: Any = getattr(items, "close", None)
             if close is not None:
                 close()
@@ -178,7 +280,9 @@ class SourceThread(threading.Thread):
 
     def _lost(self, state: StreamState, reason: str) -> None:
         """Say on each of its streams that the source is lost, or under its own name where it has none."""
-        self.state, self.reason = state, reason
+        if self._abandoned:
+            return
+        self.state, self.reason, self.declared = state, reason, True
         _log.warning("source %s: %s: %s", self.source_name, state, reason)
         streams = self._router.streams_of(self.source_name)
         for stream in streams:
@@ -188,5 +292,5 @@ class SourceThread(threading.Thread):
             self._router.announce(self.source_name, state, reason)
 
     def _end_streams(self) -> None:
-        for stream in self._router.streams_of(self.source_name):
+        for stream in () if self._abandoned else self._router.streams_of(self.source_name):
             self._router.route(self.source_name, EndOfStream(stream), live=False, stop=self.stop_event)

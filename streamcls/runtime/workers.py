@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.runtime.inbox import Inbox
+from streamcls.runtime.liveness import BEAT_S, Beat
 from streamcls.runtime.memory import PipelineMemory
 from streamcls.runtime.pipeline import StreamPipeline
 from streamcls.runtime.resume import STATE_VERSION, publish_each
@@ -56,6 +58,8 @@ class Worker(threading.Thread):
         Makes what cuts the clips of a stream; None where it has none.
     clock
         Monotonic seconds.
+    beat
+        Where it shows that it makes progress, and with which stream.
     """
 
     def __init__(
@@ -70,8 +74,10 @@ class Worker(threading.Thread):
         history_s: float = 0.0,
         recorder: Callable[[str], EvidenceRecorder | None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        beat: Beat | None = None,
     ) -> None:
         super().__init__(name=f"worker-{number}", daemon=True)
+        self._beat = beat or Beat(self.name, math.inf, clock)
         self._publish = publish
         self._publish_all = publish_all or publish_each(publish)
         self._resumption = resumption
@@ -119,11 +125,13 @@ class Worker(threading.Thread):
         with self._changed:
             return list(self._slots.values())
 
-    def deliver(self, slot: StreamSlot, item: StreamItem, *, live: bool, stop: threading.Event) -> bool:
+    def deliver(
+        self, slot: StreamSlot, item: StreamItem, *, live: bool, stop: threading.Event, waiting: Beat | None = None
+    ) -> bool:
         """Put an item into a stream's inbox.
 
         Where there is no room, a live source's chunk is dropped and counted: it shows as a gap. Anything else waits until there
-        is room or ``stop`` is set. Returns False where the item was not taken.
+        is room or ``stop`` is set, and says so to ``waiting``. Returns False where the item was not taken.
         """
         with self._changed:
             while not slot.inbox.offer(item):
@@ -133,6 +141,8 @@ class Worker(threading.Thread):
                 if stop.is_set() or self._closing is not None:
                     return False
                 self._changed.wait(0.1)
+                if waiting is not None:
+                    waiting(f"stream {slot.name}: no room at {self.name}")
             if not slot.queued:
                 slot.queued = True
                 self._ready.append(slot)
@@ -151,6 +161,7 @@ class Worker(threading.Thread):
         try:
             while (turn := self._next()) is not None:
                 slot, piece = turn
+                self._beat(f"stream {slot.name}")
                 if piece is None:
                     self._publish_all_of(slot, (), at_once=True)
                 else:
@@ -161,15 +172,21 @@ class Worker(threading.Thread):
             _log.critical("%s stopped", self.name, exc_info=True)
             raise
         finally:
-            for classifier in self._classifiers.values():
+            for name, classifier in self._classifiers.items():
+                self._beat(f"the end of model {name}")
                 classifier.close()
+            self._beat.rest()
 
     def _next(self) -> tuple[StreamSlot, Piece | None] | None:
         """Wait for work; None when the worker is to end. Without a piece: nothing comes, and a checkpoint is due."""
+        quiet_s = 0.0
         with self._changed:
             while True:
+                self._beat()
                 if self._closing is not None and time.monotonic() >= self._drain_until:
                     return None
+                if (overdue := self._overdue()) is not None:
+                    return overdue, None
                 while self._ready:
                     slot = self._ready.popleft()
                     piece = slot.inbox.take(_PIECE_S)
@@ -181,8 +198,17 @@ class Worker(threading.Thread):
                         return slot, piece
                 if self._closing is not None:
                     return None
-                if not self._changed.wait(self._checkpoint_s if self._unsaved else None) and self._unsaved:
+                wait_s = min(BEAT_S, self._checkpoint_s - quiet_s) if self._unsaved else BEAT_S
+                quiet_s = 0.0 if self._changed.wait(wait_s) else quiet_s + wait_s
+                if self._unsaved and quiet_s >= self._checkpoint_s:
                     return next(iter(self._unsaved.values())), None
+
+    def _overdue(self) -> StreamSlot | None:
+        """Return the stream that waits longest for a checkpoint, once that is due: nothing of it comes, and others leave no pause."""
+        slot = next(iter(self._unsaved.values()), None)
+        if slot is None or slot.checkpointed_at is None:
+            return None
+        return slot if self._clock() - slot.checkpointed_at >= self._checkpoint_s else None
 
     def _work(self, slot: StreamSlot, piece: Piece) -> None:
         if slot.given_up:
@@ -309,6 +335,7 @@ class Worker(threading.Thread):
     def _close_all(self) -> None:
         reason = self._closing or "shutdown"
         for slot in self.slots():
+            self._beat(f"the end of stream {slot.name}")
             if slot.inbox.waiting_s and not slot.marks:
                 lost = f"{slot.inbox.waiting_s:.2f} s of audio that had arrived were not classified before the stop"
                 self._publish(Event("stream.status", slot.name, {"state": "gap", "reason": lost}))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,10 +165,23 @@ def test_a_second_signal_ends_it_at_once_though_a_source_hangs(running: Any) -> 
     daemon.wait_for_line("it hangs now")
     os.kill(daemon.process.pid, signal.SIGINT)
     daemon.wait_for_line("once more to stop at once")
-    os.kill(daemon.process.pid, signal.SIGINT)
+    while daemon.process.poll() is None:
+        os.kill(daemon.process.pid, signal.SIGINT)
+        time.sleep(0.05)
     code, errors = daemon.wait()
     assert code == 130
     assert "stopped" not in errors
+
+
+def test_signals_in_one_go_are_one_request(running: Any) -> None:
+    """As ``timeout`` sends them: to the process, and to its group."""
+    daemon = running({"a": "hang"})
+    daemon.wait_for_line("it hangs now")
+    os.kill(daemon.process.pid, signal.SIGINT)
+    os.kill(daemon.process.pid, signal.SIGTERM)
+    code, errors = daemon.wait()
+    assert code == 0
+    assert "stopped" in errors
 
 
 def test_signal_handlers_are_given_back(tmp_path: Path) -> None:

@@ -261,6 +261,24 @@ def test_a_gap_is_announced_counted_and_told_to_the_policies_after_what_was_hear
     assert [said["at"] for said in _said(after, "close")] == []
 
 
+def test_samples_that_are_no_numbers_are_a_gap_and_spoil_nothing(models: dict[str, LoadedModel]) -> None:
+    rate, signal = 16_000, noise(3 * 16_000, seed=1)[:, None]
+    pool = OfflinePool()
+    pipeline = StreamPipeline("radio-1", StreamPlan((), {}), pool)
+    pipeline.push(Run(signal[:rate], rate, 0, None))
+    bad = signal[rate : 2 * rate].copy()
+    bad[7] = np.nan
+    (told,) = pipeline.push(Run(bad, rate, rate, None))
+    assert told.data["state"] == "gap"
+    assert "no numbers" in told.data["reason"]
+    assert pipeline.push(Run(np.full_like(bad, np.inf), rate, 2 * rate, None)) == []
+    gap, *_ = pipeline.push(Run(signal[2 * rate :], rate, 3 * rate, None))
+    assert (gap.data["first_sample"], gap.data["end_sample"]) == (rate, 3 * rate)
+    assert pipeline.levels is not None
+    assert np.isfinite(pipeline.levels.rms_dbfs).all()
+    pool.close()
+
+
 def test_every_window_that_lies_wholly_in_intact_audio_is_classified(models: dict[str, LoadedModel]) -> None:
     """Also those that end shortly before a gap, where the resampler still holds back their last samples."""
     whole, holed = _pipeline([models["c22"]]), _pipeline([models["c22"]])

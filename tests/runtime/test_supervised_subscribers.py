@@ -411,3 +411,17 @@ def test_what_it_handled_after_the_end_was_asked_for_does_not_come_again(tmp_pat
         maker.wait_for(lambda: 2 in maker.numbers)
         finish(again)
     assert maker.numbers == [0, 1, 2]
+
+
+def test_one_whose_place_cannot_be_kept_gets_what_is_published_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cursors").write_text("a file where the folder should be")
+    maker = Maker()
+    with journaled(tmp_path) as bus:
+        thread = started(bus, maker, cursors=tmp_path / "cursors")
+        bus.publish(event(1, KIND))
+        maker.wait_for(lambda: maker.numbers == [1])
+        thread.finish(LONG_S)
+        thread.join(LONG_S)
+    assert "goes on without its place in the journal" in caplog.text
