@@ -2,7 +2,8 @@
 
 They are structural: a class that has the members fits, nothing need be inherited. Each component class also has a ``name`` (what
 the configuration calls it), a nested pydantic model ``Config``, and optionally ``preflight(config)``, which returns problems as
-sentences without opening anything; ``streamcls check`` calls it.
+sentences without opening anything, ``binds(config)``, the endpoints that it will bind (``tcp://HOST:PORT``, ``ipc://PATH``), and
+``writes(config)``, the files that nobody else should write; ``streamcls check`` calls them.
 """
 
 from __future__ import annotations

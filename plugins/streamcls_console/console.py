@@ -124,6 +124,12 @@ def _subscriber(data: Mapping[str, Any]) -> tuple[str, str]:
     return text, "cyan" if data["state"] == "running" else "yellow"
 
 
+def _clock(data: Mapping[str, Any]) -> tuple[str, str]:
+    if data["kind"] == "suspended":
+        return f"the machine was suspended for {data['jump_s']:.1f} s", "yellow"
+    return f"the wall clock was set by {data['jump_s']:+.1f} s", "yellow"
+
+
 def _status(data: Mapping[str, Any]) -> tuple[str, str]:
     text = f"{data['state']}  {data.get('reason', '')}".rstrip()
     return text, "cyan" if data["state"] in {"running", "connecting", "ended"} else "yellow"
@@ -134,7 +140,10 @@ def _other(data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _heartbeat(data: Mapping[str, Any]) -> tuple[str, str]:
-    return f"up {data['uptime_s']:.0f} s, {data['published']} events, {len(data['streams'])} streams", "dim"
+    text = f"up {data['uptime_s']:.0f} s, {data['published']} events, {len(data['streams'])} streams"
+    if stuck := data.get("stuck"):
+        return f"{text}, stuck: {', '.join(str(one['name']) for one in stuck)}", "red"
+    return text, "dim"
 
 
 _TEXTS: Final = {
@@ -146,5 +155,6 @@ _TEXTS: Final = {
     "moderation.mute": _mute,
     "stream.status": _status,
     "daemon.subscriber": _subscriber,
+    "daemon.clock": _clock,
     "daemon.heartbeat": _heartbeat,
 }

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from streamcls import ComponentConfig
+from streamcls.bus.patience import DeliverySettings
 
 __all__ = ["ExecConfig", "state_folder"]
 
@@ -31,7 +31,7 @@ def _absolute(value: str) -> str:
 Argument = Annotated[str, AfterValidator(_argument)]
 
 
-class ExecConfig(ComponentConfig):
+class ExecConfig(DeliverySettings):
     """Settings of the subscriber ``exec``."""
 
     command: tuple[Argument, ...] = Field(min_length=1, description="Absolute path of a programme, and its arguments.")
@@ -59,23 +59,12 @@ class ExecConfig(ComponentConfig):
     output_bytes: int = Field(default=4096, ge=0, le=1 << 20, description="So much of what it writes goes to the log.")
     attempts: int = Field(default=3, ge=1, le=1000, description="How often a command that fails is run in all.")
     retry_s: float = Field(default=5.0, gt=0, le=3600, description="First pause before it is run again; doubles …")
-    retry_max_s: float = Field(default=300.0, gt=0, le=86_400, description="… up to this.")
-    spool: str = Field(default="", description="Folder for what waits; empty: exec in the state folder.")
-    sync: bool = Field(default=True, description="Force each event to the disk before it counts as accepted.")
     max_waiting: int = Field(default=1000, ge=1, le=1_000_000, description="Most events that wait.")
-    max_waiting_mb: int = Field(default=64, ge=1, le=10_000, description="The same in megabytes.")
-    dead_letters: str = Field(default="", description="File; empty: dead-letters.jsonl in spool.")
-    dead_letters_mb: int = Field(
-        default=16, ge=1, le=10_000, description="Most that it takes, its predecessor included."
-    )
-    close_s: float = Field(default=2.0, ge=0, le=60, description="At stop, time for commands to end by themselves.")
 
     @model_validator(mode="after")
     def _fits(self) -> ExecConfig:
         if not self.command[0].startswith("/"):
             raise ValueError(f"command: {self.command[0]!r} is no absolute path; nothing is searched for along PATH")
-        if self.retry_s > self.retry_max_s:
-            raise ValueError(f"retry_s is {self.retry_s:g}, expected at most retry_max_s ({self.retry_max_s:g})")
         for name in (*self.environment, *self.pass_environment):
             if not _VARIABLE.fullmatch(name):
                 raise ValueError(f"{name!r} is no name of an environment variable")

@@ -42,6 +42,11 @@ class JsonlSubscriber:
         self._file: FileIO | None = None
 
     @staticmethod
+    def writes(config: JsonlConfig) -> list[str]:
+        """Return the file that nobody else should write."""
+        return [] if config.path == "-" else [str(_expanded(config.path))]
+
+    @staticmethod
     def preflight(config: JsonlConfig) -> list[str]:
         """Check that the folder is there and can be written."""
         if config.path == "-":

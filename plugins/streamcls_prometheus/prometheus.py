@@ -54,6 +54,11 @@ class PrometheusSubscriber:
         self.port: int = self._server.server_address[1]
 
     @staticmethod
+    def binds(config: PrometheusConfig) -> list[str]:
+        """Return the endpoint at which it listens."""
+        return [f"tcp://[{config.host}]:{config.port}" if ":" in config.host else f"tcp://{config.host}:{config.port}"]
+
+    @staticmethod
     def preflight(config: PrometheusConfig) -> list[str]:
         """Check all that can be told without opening the port."""
         return config_problems(config)

@@ -119,6 +119,11 @@ class SqliteSubscriber:
         self._next_sweep = 0.0
 
     @staticmethod
+    def writes(config: SqliteConfig) -> list[str]:
+        """Return the file that nobody else should write."""
+        return [str(expanded(config.path))]
+
+    @staticmethod
     def preflight(config: SqliteConfig) -> list[str]:
         """Check that the folder can be written, and that what stands there is an event store."""
         path = expanded(config.path)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, SecretStr, field_serializer, model_validator
 
-from streamcls import ComponentConfig
+from streamcls.bus.patience import DeliverySettings
 
 __all__ = ["WebhookConfig", "expanded", "origin", "server_url", "shown_url", "signing_key", "state_folder"]
 
@@ -21,7 +21,7 @@ _OURS: Final = frozenset(
 )
 
 
-class WebhookConfig(ComponentConfig):
+class WebhookConfig(DeliverySettings):
     """Settings of the subscriber ``webhook``."""
 
     url: SecretStr = Field(description="Where to; ${NAME} is an environment variable. Only its host is ever shown.")
@@ -41,26 +41,13 @@ class WebhookConfig(ComponentConfig):
     ca_file: str = Field(default="", description="Certificates to trust instead of the usual ones (PEM).")
     proxy: SecretStr | None = Field(default=None, description="http://HOST:PORT; none is used otherwise.")
     follow_redirects: bool = Field(default=False, description="Follow 307 and 308 within the same server.")
-    retry_s: float = Field(default=1.0, gt=0, le=3600, description="First pause before another attempt; doubles …")
-    retry_max_s: float = Field(default=300.0, gt=0, le=86_400, description="… up to this.")
     retry_after_max_s: float = Field(default=3600.0, ge=0, le=86_400, description="Longest Retry-After obeyed.")
     give_up_s: float = Field(default=86_400.0, ge=0, description="An event is given up after so long; 0: never.")
     concurrency: int = Field(default=4, ge=1, le=64, description="Requests at a time, each of another stream.")
     per_minute: int = Field(default=0, ge=0, le=100_000, description="Most requests in a minute, 0: any number.")
-    spool: str = Field(default="", description="Folder for what waits; empty: webhook in the state folder.")
-    sync: bool = Field(default=True, description="Force each event to the disk before it counts as accepted.")
-    max_waiting: int = Field(default=10_000, ge=1, le=1_000_000, description="Most events that wait.")
-    max_waiting_mb: int = Field(default=64, ge=1, le=10_000, description="The same in megabytes.")
-    dead_letters: str = Field(default="", description="File; empty: dead-letters.jsonl in spool.")
-    dead_letters_mb: int = Field(
-        default=16, ge=1, le=10_000, description="Most that it takes, its predecessor included."
-    )
-    close_s: float = Field(default=2.0, ge=0, le=60, description="At stop, time to deliver what waits.")
 
     @model_validator(mode="after")
     def _fits(self) -> WebhookConfig:
-        if self.retry_s > self.retry_max_s:
-            raise ValueError(f"retry_s is {self.retry_s:g}, expected at most retry_max_s ({self.retry_max_s:g})")
         if self.secret is not None and self.secret_file:
             raise ValueError("secret and secret_file are both given, expected one")
         if self.template is not None and self.preset == "cloudevents":

@@ -88,7 +88,7 @@ class WebhookSubscriber:
         return self._delivery.waiting
 
     def handle(self, event: Mapping[str, Any]) -> None:
-        """Accept an event where it is wanted. Once this returns it is on disk; blocks while too much waits."""
+        """Accept an event where it is wanted. Once this returns it is on disk; SubscriberBusyError while too much waits."""
         if self._is_wanted(event):
             self._delivery.put(event)
 

@@ -76,6 +76,11 @@ class ZmqSource:
         self._away = 0.0
 
     @staticmethod
+    def binds(config: ZmqConfig) -> list[str]:
+        """Return the endpoints that it binds."""
+        return list(config.bind)
+
+    @staticmethod
     def preflight(config: ZmqConfig) -> list[str]:
         """Return everything that is wrong with a configuration, as sentences, without opening anything."""
         return config_problems(config)

@@ -9,15 +9,14 @@ import os
 import sqlite3
 import time
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from streamcls.bus.salvage import salvage
-from streamcls.bus.store import JournalFile, Record, advice, check, is_damage
+from streamcls.bus.salvage import salvage, set_aside
+from streamcls.bus.store import JournalFile, Record, advice, check, is_damage, with_positions
 from streamcls.errors import BusError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from streamcls.types import Checkpoint, Event
@@ -58,6 +57,8 @@ class Journal:
         Last position given out.
     set_aside
         Files that were damaged and were set aside since the start.
+    last_epoch
+        Of the newest event when it was opened; empty where there was none.
     lost
         Events that could not be kept, because too many waited. Positions are left out for them, which tells whoever asks later.
     """
@@ -78,6 +79,7 @@ class Journal:
         self.reason = "not opened yet"
         self.position = 0
         self.set_aside = 0
+        self.last_epoch = ""
         self.lost = 0
         self.written = 0
         self._power, self._windows = power, windows
@@ -97,6 +99,7 @@ class Journal:
         self._generation = 0
         self._identity: tuple[int, int] | None = None
         self._checked: tuple[int, int] | None = None
+        self._suspicion: tuple[int, sqlite3.Error] | None = None
 
     def open(self) -> None:
         """Open the file; where the disk does not allow that, say so and try again later.
@@ -184,6 +187,9 @@ class Journal:
     def tick(self) -> None:
         """Do what is due: try a failed disk again, remove what is too old or too much."""
         now = self._monotonic()
+        suspicion, self._suspicion = self._suspicion, None
+        if suspicion is not None and suspicion[0] == self._generation and self._file is not None:
+            self._fail(suspicion[1])
         if self._file is None:
             if now >= self._retry_at:
                 self._reopen()
@@ -202,6 +208,10 @@ class Journal:
             self._update_facts()
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
+
+    def suspect(self, error: sqlite3.Error, generation: int) -> None:
+        """Have the file set aside with the next ``tick`` that a reader found damaged, unless another took its place; from any thread."""
+        self._suspicion = (generation, error)
 
     @property
     def due_s(self) -> float:
@@ -262,9 +272,10 @@ class Journal:
                 self._take_lock()
             file = self._opened()
             self._left_open.update(file.left_open())
+            self.last_epoch = self.last_epoch or file.last_epoch()
             position = max(self.position, file.position)
             self._restore_open(file)
-            waiting = _with_positions(self._unwritten, position + self._left_out)
+            waiting = with_positions(self._unwritten, position + self._left_out)
             file.write(waiting, list(self._checkpoints.values()))
         except (sqlite3.Error, OSError, BusError) as error:
             if file is not None:
@@ -300,22 +311,15 @@ class Journal:
 
     def _set_aside(self, error: Exception) -> None:
         """Rename a damaged file, so that it can be looked at, and nothing is lost by our hand."""
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self._clock()))
-        target, number = f"{self.path.name}.corrupt-{stamp}", 1
-        while self.path.with_name(target).exists():
-            number += 1
-            target = f"{self.path.name}.corrupt-{stamp}-{number}"
-        for suffix in ("-wal", "-shm", ""):
-            with contextlib.suppress(FileNotFoundError):
-                self.path.with_name(self.path.name + suffix).rename(self.path.with_name(target + suffix))
+        target = set_aside(self.path, self._clock())
         self.set_aside += 1
-        found = salvage(self.path.with_name(target))
+        found = salvage(target)
         _log.error(
             "%s: the journal is damaged (%s); it was set aside as %s and a new one begun. Subscribers that were away cannot be given "
             "what was in it; of what was open %d findings and %d checkpoints could be read",
             self.path,
             error,
-            target,
+            target.name,
             len(found.findings),
             len(found.checkpoints),
         )
@@ -378,15 +382,14 @@ class Journal:
             self._reopen()
             self.position = position if self.state == "ok" else self.position
 
+    def _wal_bytes(self) -> int:
+        """Size of what waits to be moved into the file; it grows while somebody reads on and on."""
+        try:
+            return self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except OSError:
+            return 0
+
     def _update_facts(self) -> None:
         file = self._file
         if file is not None:
-            self._facts = {"journal": file.id, "first": file.first, "bytes": file.used_bytes}
-
-
-def _with_positions(records: Iterable[Record], last: int) -> list[Record]:
-    """Give events that were encoded without a position the next ones."""
-    return [
-        replace(record, position=position, body=b'%s,"position":"%d"}' % (record.body[:-1], position))
-        for position, record in enumerate(records, last + 1)
-    ]
+            self._facts = {"journal": file.id, "first": file.first, "bytes": file.used_bytes + self._wal_bytes()}

@@ -40,6 +40,7 @@ KINDS: Final = (
     "daemon.journal",
     "daemon.evidence",
     "daemon.subscriber",
+    "daemon.clock",
 )
 """The kinds that exist without a stranger's policy. A permission for some streams and ``genre.*`` is spelt out with them."""
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
 from streamcls.bus.binding import bind_all, give_up_on_the_dead
+from streamcls.bus.numbering import Numbering
 from streamcls.bus.outgoing import Delivery, Outgoing
 from streamcls.bus.subscriptions import Subscriptions
-from streamcls.bus.wire import SYNC_PREFIX, encode, to_json, topic_of
+from streamcls.bus.wire import SYNC_PREFIX, to_json
 from streamcls.errors import BusError
 from streamcls.types import Event
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from streamcls.bus.auth import Security
     from streamcls.bus.journal import Journal
-    from streamcls.bus.store import Record
     from streamcls.types import Checkpoint
 
 __all__ = ["IN_PROCESS", "Publisher"]
@@ -38,25 +36,7 @@ _LARGEST_BATCH: Final = 256
 """Deliveries that are committed to the journal together."""
 _REBIND_S: Final = 5.0
 _REBIND_PAUSE_S: Final = 0.05
-
-_UNWRITABLE: Final = (TypeError, ValueError, OverflowError, RecursionError, OSError)
-"""What an event can raise while it is written: no JSON, no text, too large, nested too deeply, a time beyond all calendars."""
-
-
-def new_epoch() -> str:
-    """Return a name for this start of a publisher: the time in hexadecimal microseconds, so that epochs sort, and chance."""
-    return f"{time.time_ns() // 1000:014x}-{secrets.token_hex(4)}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Numbered:
-    """An event with its number, its frames, and what the journal is to keep of it."""
-
-    event: Event
-    sequence: int
-    now: float
-    frames: list[bytes]
-    record: Record | None
+_BEAT_MS: Final = 500
 
 
 class Publisher:
@@ -96,7 +76,6 @@ class Publisher:
         security: Security | None = None,
         private: Sequence[str] = (),
     ) -> None:
-        self.epoch = new_epoch()
         self.source = source
         self.context = context or zmq.Context()
         self.journal = journal
@@ -104,17 +83,14 @@ class Publisher:
         self.endpoints: list[str] = []
         self.replay_endpoints: Callable[[], Sequence[str]] = list
         self.private_replay_endpoints: Sequence[str] = ()
+        self.beat: Callable[[], None] = lambda: None  # twice a second at the least, in the bus thread
         self._owns_context = context is None
         self._requested = list(endpoints)
         self._private = [IN_PROCESS, *private]
         self._high_water_mark = high_water_mark
         self._outgoing = Outgoing(queue_size)
-        self._most_topics = most_topics
-        self._lock = threading.Lock()
-        self._clock = clock
+        self._numbering = Numbering(source, most_topics=most_topics, journal=journal, clock=clock)
         self._security = security
-        self._positions: dict[str, int] = {}
-        self._published = 0
         self._told_of_journal = ("ok", 0)
         self._renew = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
@@ -137,6 +113,7 @@ class Publisher:
             self._bind_public(self._requested)
             if self.journal is not None:
                 self.journal.open()
+                self._numbering.follow(self.journal.last_epoch)
         except BusError:
             for socket in (self._public, self._local):
                 if socket is not None:
@@ -174,13 +151,17 @@ class Publisher:
 
     def positions(self) -> dict[str, int]:
         """Return the sequence of each topic's last event."""
-        with self._lock:
-            return dict(self._positions)
+        return self._numbering.positions()
+
+    @property
+    def epoch(self) -> str:
+        """Names this start of the publisher."""
+        return self._numbering.epoch
 
     @property
     def published(self) -> int:
         """Events published since the start."""
-        return self._published
+        return self._numbering.published
 
     @property
     def waiting(self) -> int:
@@ -236,10 +217,9 @@ class Publisher:
 
     def _run(self) -> None:
         try:
-            while True:
+            while not self._outgoing.closing or self._outgoing:
+                self.beat()
                 self._turn(self._ready())
-                if self._outgoing.closing and not self._outgoing:
-                    break
         except BaseException as error:
             _log.critical("the bus stopped", exc_info=True)
             self._outgoing.fail(error)
@@ -257,7 +237,7 @@ class Publisher:
         poller.register(self._outgoing.descriptor, zmq.POLLIN)
         for socket in self._sockets():
             poller.register(socket, zmq.POLLIN)
-        wait_ms = None if self.journal is None else round(1000 * self.journal.due_s) + 1
+        wait_ms = _BEAT_MS if self.journal is None else min(_BEAT_MS, round(1000 * self.journal.due_s) + 1)
         ready = {who for who, _ in poller.poll(0 if self._outgoing else wait_ms)}
         if self._outgoing.descriptor in ready:
             self._outgoing.heard()
@@ -296,54 +276,26 @@ class Publisher:
         """Send what waits now; what is added meanwhile has to wait for the subscriptions to have their turn."""
         left = len(self._outgoing)
         while left > 0:
+            self.beat()
             batch = self._outgoing.take(min(left, _LARGEST_BATCH))
             left -= len(batch)
             self._send([event for delivery in batch for event in delivery.events], batch)
 
     def _send(self, events: Sequence[Event], batch: Sequence[Delivery] = ()) -> None:
-        numbered = [one for event in events if (one := self._numbered(self._annotated(event))) is not None]
+        numbered = [one for event in events if (one := self._numbering.number(self._annotated(event))) is not None]
         checkpoints = [delivery.checkpoint for delivery in batch if delivery.checkpoint is not None]
         journal = self.journal
         records = [one.record for one in numbered if one.record is not None]
         if journal is not None and (records or checkpoints) and not journal.write(records, checkpoints):
             # A position is given once and for all; without a disk to keep it on, none is.
-            numbered = [one if one.record is None else self._without_position(one, journal) for one in numbered]
+            numbered = [
+                one if one.record is None else self._numbering.without_position(one, journal) for one in numbered
+            ]
             journal.set_back([one.record for one in numbered if one.record is not None], checkpoints)
         for socket, subscriptions in self._subscriptions.items():
             for one in numbered:
                 topic, body = one.frames
                 socket.send_multipart([subscriptions.address(topic), body])
-
-    def _numbered(self, event: Event) -> _Numbered | None:
-        """Give an event its number; None where it cannot be written."""
-        topic = topic_of(event.kind, event.stream)
-        if len(self._positions) >= self._most_topics and topic not in self._positions:
-            self._begin_anew()
-        sequence = self._positions.get(topic, 0) + 1
-        journal = self.journal if self.journal is not None and self.journal.keeps(event.kind) else None
-        position = journal.next_position if journal is not None else None
-        now = self._clock()
-        try:
-            frames = encode(event, source=self.source, epoch=self.epoch, sequence=sequence, now=now, position=position)
-        except _UNWRITABLE as error:
-            # Only a plugin's mistake leads here; the event is named, its number is not used up, the others go on.
-            _log.error("event %s of %s cannot be written as JSON: %s", event.kind, event.stream, error)
-            return None
-        with self._lock:
-            self._positions[topic] = sequence
-            self._published += 1
-        record = None
-        if journal is not None:
-            record = journal.record(event, epoch=self.epoch, topic=topic, sequence=sequence, body=frames[1])
-        return _Numbered(event, sequence, now, frames, record)
-
-    def _without_position(self, one: _Numbered, journal: Journal) -> _Numbered:
-        """Encode an event again that the journal could not keep."""
-        event, epoch = one.event, one.record.epoch if one.record is not None else self.epoch
-        frames = encode(event, source=self.source, epoch=epoch, sequence=one.sequence, now=one.now)
-        topic = topic_of(event.kind, event.stream)
-        record = journal.record(event, epoch=epoch, topic=topic, sequence=one.sequence, body=frames[1])
-        return _Numbered(event, one.sequence, one.now, frames, record)
 
     def _annotated(self, event: Event) -> Event:
         if self.annotate is None:
@@ -370,13 +322,6 @@ class Publisher:
         }
         self._send([Event("daemon.journal", self.source.rpartition("/")[2], data)])
 
-    def _begin_anew(self) -> None:
-        """Forget all positions and begin a new epoch, so that streams which come and go under new names do not grow the daemon."""
-        _log.warning("%d topics have been published; their numbering begins anew in a new epoch", len(self._positions))
-        with self._lock:
-            self._positions.clear()
-            self.epoch = new_epoch()
-
     def _echo_public(self, topic: bytes) -> None:
         self._echo(self._public, topic, self.replay_endpoints())
 
@@ -391,7 +336,7 @@ class Publisher:
         body: dict[str, Any] = {
             "epoch": self.epoch,
             "source": self.source,
-            "published": self._published,
+            "published": self.published,
             "journal": self.journal.id if self.journal is not None else "",
             "position": self.journal.position if self.journal is not None else 0,
             "replay": list(replay) if self.journal is not None else [],

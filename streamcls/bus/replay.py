@@ -16,6 +16,7 @@ from streamcls.bus.binding import bind_all, give_up_on_the_dead
 from streamcls.bus.permissions import EVERYBODY
 from streamcls.bus.reader import JournalReader
 from streamcls.bus.replay_request import LARGEST_REQUEST, Request, RequestError, parse_request
+from streamcls.bus.store import is_damage
 from streamcls.bus.wire import to_json
 from streamcls.errors import BusError, StreamclsError
 
@@ -39,6 +40,8 @@ _REBIND_PAUSE_S: Final = 0.05
 _MOST_FRAMES: Final = 3
 _MOST_CLIENTS: Final = 1_000
 _OTHERS: Final = "others"
+_QUIET_S: Final = 10.0
+"""Shortest time between two log lines about what clients report."""
 _REPLIES_KEPT: Final = 64
 """Messages that wait for one peer before further answers to it are dropped; it asks again."""
 _REQUESTS_KEPT: Final = 256
@@ -73,6 +76,7 @@ class ReplayServer(threading.Thread):
         self._requested = list(endpoints)
         self._private = [IN_PROCESS_REPLAY, *private]
         self.endpoints: list[str] = []
+        self.beat: Callable[[], None] = lambda: None  # twice a second at the least, in this thread
         self._security = security
         self._handlers = dict(handlers or {})
         self._public: zmq.Socket[bytes] | None = None
@@ -83,6 +87,7 @@ class ReplayServer(threading.Thread):
         self._generation = -1
         self._lock = threading.Lock()
         self._clients: dict[str, dict[str, int]] = {}
+        self._quiet_until = 0.0
 
     def open(self) -> None:
         """Bind every endpoint and begin.
@@ -121,6 +126,7 @@ class ReplayServer(threading.Thread):
         """Answer until closed."""
         try:
             while not self._halt.is_set():
+                self.beat()
                 if self._renew.is_set():
                     self._renew.clear()
                     self._rebind()
@@ -288,6 +294,8 @@ class ReplayServer(threading.Thread):
             result = look(self._reader)
         except sqlite3.Error as error:
             self._forget_reader()
+            if is_damage(error):  # else whoever waits for what is there would wait for ever
+                journal.suspect(error, self._generation)
             raise RequestError("journal_failed", f"the journal cannot be read: {error}") from error
         if self._reader.damaged > damaged:
             _log.error(
@@ -309,8 +317,12 @@ class ReplayServer(threading.Thread):
             counts = self._clients.setdefault(name, {"requests": 0, "missed": 0})
             counts["requests"] += 1
             counts["missed"] += request.missed
-        if request.missed:
-            _log.warning("subscriber %s reports %d events that did not reach it", name, request.missed)
+            missed = counts["missed"]
+        if request.missed and time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + _QUIET_S
+            _log.warning(
+                "subscriber %s reports %d events that did not reach it, %d in all", name, request.missed, missed
+            )
 
 
 def _question(raw: Sequence[bytes]) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.bus.store import Record
 from streamcls.bus.wire import TYPE_PREFIX, topic_of
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Salvage", "salvage"]
+__all__ = ["Salvage", "salvage", "set_aside"]
+
+_KEPT: Final = 5
+"""Damaged files that are kept to be looked at; the oldest go."""
+_PARTS: Final = ("-wal", "-shm", "")
 
 
 @dataclass(slots=True)
@@ -34,6 +39,26 @@ class Salvage:
     findings: list[Record] = field(default_factory=list)
     streams: list[Record] = field(default_factory=list)
     checkpoints: list[Checkpoint] = field(default_factory=list)
+
+
+def set_aside(path: Path, now: float) -> Path:
+    """Rename a damaged file with its parts, so that it can be looked at, and return its new path; of older ones the newest are kept."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now))
+    target, number = path.with_name(f"{path.name}.corrupt-{stamp}"), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
+    for part in _PARTS:
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + part).rename(target.with_name(target.name + part))
+    older = sorted(
+        (file for file in path.parent.glob(f"{path.name}.corrupt-*") if not file.name.endswith(_PARTS[:2])),
+        key=lambda file: file.stat().st_mtime,
+    )
+    for file in older[:-_KEPT]:
+        for part in _PARTS:
+            file.with_name(file.name + part).unlink(missing_ok=True)
+    return target
 
 
 def salvage(path: Path) -> Salvage:

@@ -9,7 +9,7 @@ import math
 import sqlite3
 import uuid
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from streamcls.types import Checkpoint
 
-__all__ = ["BOUNDS", "BUSY_S", "JournalFile", "Record", "advice", "check", "is_damage"]
+__all__ = ["BOUNDS", "BUSY_S", "JournalFile", "Record", "advice", "check", "is_damage", "with_positions"]
 
 _log = logging.getLogger("streamcls.journal")
 
@@ -29,7 +29,9 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _TRIM_TO: Final = 0.95
 """Of the size allowed, so that not every event costs a removal."""
 BUSY_S: Final = 5.0
-"""Time that a connection waits for another one's lock."""
+"""Time that a reader waits for a lock."""
+_WRITER_BUSY_S: Final = 0.5
+"""The writer does so too: only a stranger's transaction can be in its way, and all events wait."""
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 BOUNDS: Final = "SELECT (SELECT min(position) FROM events), (SELECT max(position) FROM events)"
@@ -64,6 +66,8 @@ def advice(error: Exception) -> str:
         return "make room on the disk, or lower [journal] max_mb"
     if "readonly" in text or "read-only" in text or "unable to open" in text:
         return "let the daemon's user write to the folder, or choose another [daemon] state_dir"
+    if "locked" in text:
+        return "another process writes to it, and must not: end that one"
     return "see to the disk"
 
 
@@ -75,7 +79,7 @@ def check(path: Path) -> None:
     sqlite3.Error
         It cannot be read or is damaged; see :func:`is_damage`.
     """
-    with contextlib.closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=_WRITER_BUSY_S, isolation_level=None)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         row = connection.execute("SELECT value FROM meta WHERE name = 'clean'").fetchone() if "meta" in tables else None
         if row is not None and row[0] == "no":
@@ -148,7 +152,7 @@ class JournalFile:
             It cannot be opened or is damaged; see :func:`is_damage`.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=_WRITER_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -242,6 +246,11 @@ class JournalFile:
         row = (checkpoint.stream, checkpoint.source, zlib.crc32(state.encode()), state)
         run("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", row)
 
+    def last_epoch(self) -> str:
+        """Return the epoch of the newest event; empty where there is none."""
+        row = self.connection.execute("SELECT epoch FROM events ORDER BY position DESC LIMIT 1").fetchone()
+        return str(row[0]) if row else ""
+
     def left_open(self) -> dict[str, str]:
         """Return the stream of each segment and alert that is open, by id."""
         return dict(self.connection.execute("SELECT id, stream FROM open"))
@@ -309,3 +318,11 @@ def _boot() -> str:
 def _check_version(version: str) -> None:
     if version != str(_VERSION):
         raise sqlite3.DatabaseError(f"malformed: it has the version {version}, expected {_VERSION}")
+
+
+def with_positions(records: Iterable[Record], last: int) -> list[Record]:
+    """Give events that were encoded without a position the next ones."""
+    return [
+        replace(record, position=position, body=b'%s,"position":"%d"}' % (record.body[:-1], position))
+        for position, record in enumerate(records, last + 1)
+    ]

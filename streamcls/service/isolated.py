@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     )  # unbuffered: a second line must not be taken up with the first one, unseen by poll
     task = json.loads(orders.readline())
     _die_with(task["parent"])
-    configure_logs(task["log_level"])
+    configure_logs(task["log_level"], log_format=task["log_format"])
     try:
         component: Any = importlib.import_module(task["module"])
         for name in task["component"].split("."):

@@ -73,6 +73,8 @@ def example_envelopes() -> list[Envelope]:
         *(("daemon.evidence", "streamcls", data) for data in _evidence_states()),
         *(("daemon.journal", "streamcls", data) for data in _journal_states()),
         *(("daemon.subscriber", "streamcls", data) for data in _subscriber_states()),
+        ("daemon.clock", "streamcls", {"kind": "clock set", "jump_s": -3600.002}),
+        ("daemon.clock", "streamcls", {"kind": "suspended", "jump_s": 28_800.75}),
         ("daemon.heartbeat", "streamcls", _heartbeat()),
     ]
     counts: dict[tuple[str, str], int] = {}
@@ -304,6 +306,9 @@ def _heartbeat() -> dict[str, Any]:
         },
         "journal": {"state": "ok", "reason": "", "journal": _JOURNAL, "first": 1, "position": 12, "bytes": 40_960}
         | {"written": 12, "unwritten": 0, "lost": 0, "set_aside": 0},
+        "stuck": [
+            {"name": "worker-1", "silent_s": 31.2, "doing": "stream radio-1", "call": "Policy.update (policy.py:31)"}
+        ],
         "clients": {"desk": {"missed": 2, "requests": 5}},
         "evidence": {"state": "ok", "reason": "", "clips": 1, "bytes": 412_345, "waiting": 0}
         | {"written": 1, "given_up": 0, "removed": 0},

@@ -172,3 +172,20 @@ def test_a_disk_that_comes_back_with_another_daemons_journal_is_left_to_that_one
     late.tick()
     assert late.state == "ok"
     late.close()
+
+
+def test_a_stranger_who_writes_to_the_file_is_named_and_events_go_on(tmp_path: Path) -> None:
+    now = [0.0]
+    journal = Journal(tmp_path / "journal.sqlite3", monotonic=lambda: now[0])
+    journal.open()
+    stranger = sqlite3.connect(journal.path, isolation_level=None)
+    stranger.execute("BEGIN IMMEDIATE")
+    assert not journal.write(_records(journal, 1), ())
+    assert "another process writes to it" in journal.reason
+    journal.set_back(_records(journal, 1), ())
+    stranger.execute("ROLLBACK")
+    stranger.close()
+    now[0] += 40.0
+    journal.tick()
+    assert (journal.state, journal.position) == ("ok", 1)
+    journal.close()

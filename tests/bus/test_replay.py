@@ -345,6 +345,15 @@ def test_a_checkpoint_that_is_no_json_costs_itself_only(tmp_path: Path, caplog: 
         assert "checkpoint of stream radio-1" in caplog.text
 
 
+def test_an_epoch_sorts_after_the_former_one_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    with running(tmp_path) as daemon:
+        daemon.bus._numbering.epoch = "ff00000000000f-00000000"
+        daemon.publish(segment(1))
+    with running(tmp_path) as daemon:
+        assert daemon.bus.epoch.startswith("ff000000000010-")
+        daemon.publish(segment(2))
+
+
 def test_a_note_that_cannot_be_made_does_not_cost_the_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with running(tmp_path) as daemon, plain_subscriber(daemon.bus.endpoints[0]) as subscriber:
         daemon.bus.annotate = lambda event: {}[event.kind]

@@ -37,6 +37,7 @@ KINDS = [
     "daemon.evidence",
     "daemon.journal",
     "daemon.subscriber",
+    "daemon.clock",
     "daemon.heartbeat",
 ]
 DEMO_KINDS = [
@@ -50,7 +51,7 @@ DEMO_KINDS = [
 OPTIONAL = {
     "moderation.alert": {"muted", "acknowledged"},  # where nobody said so
     "moderation.evidence": {"policy", "model_sha256", "thresholds"},  # where the alert's policy does not say so
-    "daemon.heartbeat": {"journal", "clients", "evidence", "audit"},  # where there is no such thing
+    "daemon.heartbeat": {"journal", "clients", "evidence", "audit", "stuck"},  # where there is no such thing
 }
 STATES = ["connecting", "running", "gap", "retrying", "stalled", "ended", "failed"]
 
@@ -201,6 +202,9 @@ def test_no_member_of_an_event_can_be_left_out_or_misspelt(
         ("daemon.evidence", "data.state", "fine"),
         ("daemon.evidence", "data.path", "radio-1/2026-01-01/a.flac"),
         ("daemon.journal", "data.journal", "mine"),
+        ("daemon.clock", "data.kind", "broken"),
+        ("daemon.clock", "data.jump_s", None),
+        ("daemon.heartbeat", "data.stuck", [{"name": "worker-0"}]),
         ("daemon.heartbeat", "data.journal.state", "broken"),
         ("daemon.heartbeat", "data.journal.lost", None),
         ("daemon.heartbeat", "data.audit.last", "44"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import zmq
+from busside import plain_subscriber
 
 from streamcls.bus import Publisher
 from streamcls.bus.journal import Journal
@@ -62,6 +63,8 @@ class Bench:
         self.server.open()
         for number in range(200):
             self.bus.publish(Event("genre.segment", f"radio-{number % 3}", {"id": str(number), "phase": "opened"}))
+        with plain_subscriber(self.bus.endpoints[0]):  # its echoes follow what was published
+            pass
         self.context = zmq.Context()
         self._sockets: list[zmq.Socket[bytes]] = []
 

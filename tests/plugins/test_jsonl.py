@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streamcls import StreamclsError
+from streamcls import SubscriberBusyError
 from streamcls.testing import example_envelopes, make_envelope
 from streamcls_jsonl import JsonlSubscriber
 
@@ -84,7 +84,7 @@ def test_after_being_closed_it_opens_again_for_a_late_event(subscriber: JsonlSub
 
 def test_a_folder_that_is_gone_is_named_in_the_error(tmp_path: Path) -> None:
     gone = tmp_path / "gone" / "events.jsonl"
-    with pytest.raises(StreamclsError, match=r"gone/events\.jsonl: cannot be written: No such file"):
+    with pytest.raises(SubscriberBusyError, match=r"gone/events\.jsonl: cannot be written: No such file"):
         JsonlSubscriber(JsonlSubscriber.Config(path=str(gone))).handle(EVENT)
 
 
@@ -106,7 +106,7 @@ def test_a_line_for_which_there_is_no_room_leaves_no_half(subscriber: JsonlSubsc
     with disk_full_after(2 * line + line // 2):
         for _ in range(2):
             subscriber.handle(EVENT)
-        with pytest.raises(StreamclsError, match="cannot be written"):
+        with pytest.raises(SubscriberBusyError, match="cannot be written"):
             subscriber.handle(EVENT)
     assert path.stat().st_size == 2 * line
     assert [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] == [EVENT] * 2

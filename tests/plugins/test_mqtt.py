@@ -17,7 +17,7 @@ from broker import Broker, Ear, retained
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from streamcls import StreamclsError
+from streamcls import StreamclsError, SubscriberBusyError
 from streamcls.testing import SubscriberContract, example_envelopes, make_envelope
 from streamcls_mqtt import MqttSubscriber
 
@@ -353,7 +353,7 @@ def test_after_a_crash_of_the_broker_everything_retained_is_there_again(broker: 
 def test_a_broker_that_is_away_is_an_error_within_bounds_and_then_the_event_is_taken(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
     subscriber = _subscriber(broker, timeout_s=0.2)
-    with pytest.raises(StreamclsError, match=rf"MQTT broker 127.0.0.1:{broker.port} cannot be used: .*refused"):
+    with pytest.raises(SubscriberBusyError, match=rf"MQTT broker 127.0.0.1:{broker.port} cannot be used: .*refused"):
         subscriber.handle(ALERTS[0])
     broker.start()
     with Ear(broker, f"{BASE}/radio-1/event/#") as ear:
@@ -374,7 +374,7 @@ def test_an_event_without_acknowledgement_is_an_error_and_its_repetition_is_not_
         subscriber.handle(ALERTS[0])
         broker.signal(signal.SIGSTOP)
         for _ in range(2):
-            with pytest.raises(StreamclsError, match=r"did not acknowledge a message within 0\.3 s"):
+            with pytest.raises(SubscriberBusyError, match=r"did not acknowledge a message within 0\.3 s"):
                 subscriber.handle(ALERTS[1])
         broker.signal(signal.SIGCONT)
         for _ in range(50):
@@ -427,7 +427,7 @@ class TestAccess:
         self, guarded: Broker, caplog: pytest.LogCaptureFixture
     ) -> None:
         subscriber = _subscriber(guarded, username="studio", password=WRONG, timeout_s=600.0)
-        with pytest.raises(StreamclsError, match=r"ot authori[sz]ed|[Bb]ad user ?name or password") as caught:
+        with pytest.raises(SubscriberBusyError, match=r"ot authori[sz]ed|[Bb]ad user ?name or password") as caught:
             subscriber.handle(RUNNING)
         subscriber.close()
         assert "password_file" in str(caught.value)
@@ -469,7 +469,7 @@ def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
     with Broker(tmp_path, *rules) as broker:
         _take(broker, [RUNNING], tls={"ca": str(cert)})
         stranger = _subscriber(broker, tls={}, timeout_s=2.0)
-        with pytest.raises(StreamclsError, match=r"certificate verify failed|self.signed"):
+        with pytest.raises(SubscriberBusyError, match=r"certificate verify failed|self.signed"):
             stranger.handle(RUNNING)
         stranger.close()
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcls import StreamclsError
+from streamcls import StreamclsError, SubscriberBusyError
 from streamcls.testing import SubscriberContract, example_envelopes, make_envelope
 from streamcls_sqlite import layout
 from streamcls_sqlite.files import default_path, open_reader, reading
@@ -386,7 +386,7 @@ def test_a_database_that_another_program_has_locked(subscriber: SqliteSubscriber
     subscriber.handle(finding("opened", 1))
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StreamclsError, match=rf"{path} is locked by another program; end that one"):
+    with pytest.raises(SubscriberBusyError, match=rf"{path} is locked by another program; end that one"):
         subscriber.handle(finding("closed", 2))
     other.execute("COMMIT")
     other.close()
@@ -406,7 +406,7 @@ def test_it_waits_for_another_that_writes(path: Path) -> None:
 
 def test_a_file_that_is_no_database(subscriber: SqliteSubscriber, path: Path) -> None:
     path.write_bytes(b"diary, keep out\n" * 400)
-    with pytest.raises(StreamclsError, match=rf"{path} is no SQLite database; name another file"):
+    with pytest.raises(SubscriberBusyError, match=rf"{path} is no SQLite database; name another file"):
         subscriber.handle(finding("opened", 1))
     assert path.read_bytes() == b"diary, keep out\n" * 400
     (sentence,) = SqliteSubscriber.preflight(SqliteSubscriber.Config(path=str(path)))
@@ -417,7 +417,7 @@ def test_a_database_of_something_else_is_left_alone(subscriber: SqliteSubscriber
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE recipes (name)")
     before = path.read_bytes()
-    with pytest.raises(StreamclsError, match=rf"{path} is a database of something else; name another file"):
+    with pytest.raises(SubscriberBusyError, match=rf"{path} is a database of something else; name another file"):
         subscriber.handle(finding("opened", 1))
     assert path.read_bytes() == before
     (sentence,) = SqliteSubscriber.preflight(SqliteSubscriber.Config(path=str(path)))
@@ -433,7 +433,7 @@ def test_a_damaged_database_says_how_to_save_what_can_be_read(path: Path) -> Non
     damaged[4096:] = bytes(len(damaged) - 4096)
     path.write_bytes(damaged)
     subscriber = opened(path)
-    with pytest.raises(StreamclsError, match=rf"{path} is damaged; move it away .* \.recover"):
+    with pytest.raises(SubscriberBusyError, match=rf"{path} is damaged; move it away .* \.recover"):
         subscriber.handle(finding("opened", 1))
     path.rename(path.with_name("old.db"))  # as it was told
     subscriber.handle(finding("opened", 1))
@@ -457,7 +457,7 @@ def no_file_beyond(limit: int) -> Iterator[None]:
 def test_a_full_disk_costs_nothing_once_there_is_room(subscriber: SqliteSubscriber, path: Path) -> None:
     events = [make_envelope("a.b", {"text": "x" * 20_000}, sequence=number + 1) for number in range(40)]
     taken = 0
-    with no_file_beyond(300_000), pytest.raises(StreamclsError, match=f"{path} .*disk"):  # noqa: PT012 - it counts
+    with no_file_beyond(300_000), pytest.raises(SubscriberBusyError, match=f"{path} .*disk"):  # noqa: PT012 - it counts
         for event in events:
             subscriber.handle(event)
             taken += 1
@@ -477,7 +477,7 @@ def test_a_store_that_has_reached_its_greatest_size_says_that_the_disk_is_full(
     connection = subscriber._opened()
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
-    with pytest.raises(StreamclsError, match=rf"{path} the disk is full; make room"):
+    with pytest.raises(SubscriberBusyError, match=rf"{path} the disk is full; make room"):
         subscriber.handle(make_envelope("a.b", {"text": "x" * 50_000}))
     subscriber.handle(make_envelope("a.b", {"text": "x" * 50_000}))
 
@@ -504,7 +504,7 @@ def test_a_store_that_may_not_be_written(nobody: Path) -> None:
     subscriber.handle(finding("opened", 1))
     subscriber.close()
     path.chmod(0o444)
-    with pytest.raises(StreamclsError, match=rf"{path} cannot be written; allow this user"):
+    with pytest.raises(SubscriberBusyError, match=rf"{path} cannot be written; allow this user"):
         subscriber.handle(finding("closed", 2))
     (sentence,) = SqliteSubscriber.preflight(SqliteSubscriber.Config(path=str(path)))
     assert f"no permission to read and write {path}" in sentence
@@ -527,7 +527,7 @@ def test_a_store_in_a_folder_where_nothing_may_be_created_can_be_read(nobody: Pa
 
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     path = tmp_path / "no" / "store.db"
-    with pytest.raises(StreamclsError, match=rf"{path} cannot be opened; does its folder exist"):
+    with pytest.raises(SubscriberBusyError, match=rf"{path} cannot be opened; does its folder exist"):
         opened(path).handle(finding("opened", 1))
     (sentence,) = SqliteSubscriber.preflight(SqliteSubscriber.Config(path=str(path)))
     assert f"the folder {tmp_path / 'no'} does not exist; create it" in sentence
@@ -578,7 +578,7 @@ def test_a_store_of_a_later_version_is_refused_and_left_alone(subscriber: Sqlite
     subscriber.handle(finding("opened", 1))
     subscriber.close()
     cli(path, "PRAGMA user_version = 99")
-    with pytest.raises(StreamclsError, match=r"has version 99 .* knows up to 1; update streamcls"):
+    with pytest.raises(SubscriberBusyError, match=r"has version 99 .* knows up to 1; update streamcls"):
         subscriber.handle(finding("closed", 2))
     with pytest.raises(StreamclsError, match="update streamcls"):
         open_reader(path)

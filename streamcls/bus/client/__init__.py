@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamcls.bus.client.aio import AsyncEventClient
-from streamcls.bus.client.cursor import Cursor
+from streamcls.bus.client.cursor import Cursor, CursorUnwritableError
 from streamcls.bus.client.items import Begin, Item, Loss, LossReason, Received
 from streamcls.bus.client.settings import Patience
 from streamcls.bus.client.sync import EventClient
@@ -24,6 +24,7 @@ __all__ = [
     "AsyncEventClient",
     "Begin",
     "Cursor",
+    "CursorUnwritableError",
     "EventClient",
     "Evidence",
     "GenreSegment",

@@ -85,12 +85,17 @@ class Asking:
         self._request: dict[str, Any] | None = None
         self._sent = False
         self._failures = 0
+        self._failing_since: float | None = None
         self._deadline = 0.0
 
     @property
     def deadline(self) -> float | None:
         """When ``tick`` has something to do."""
         return self._deadline if self._request is not None else None
+
+    def failing_s(self, now: float) -> float:
+        """Return for how many seconds nobody could be asked."""
+        return 0.0 if self._failing_since is None else now - self._failing_since
 
     def ask(self, request: Mapping[str, Any], now: float) -> None:
         """Ask, and forget whatever was asked before."""
@@ -113,7 +118,7 @@ class Asking:
         if header.get("ok") is not True:
             code, message = str(header.get("error")), str(header.get("message", ""))
             return self._failed(code, message, now) if code in _PASSING else self._give_up(code, message)
-        self._request = None
+        self._request = self._failing_since = None
         numbers = [header.get(name) for name in ("next", "lost", "first")]
         following, lost, first = (number if isinstance(number, int) and number >= 0 else 0 for number in numbers)
         return Page(following, header.get("more") is True, lost, first, tuple(frames[1:]))
@@ -141,6 +146,7 @@ class Asking:
     def _failed(self, code: str, message: str, now: float) -> Refused | None:
         """Count a failure that may pass, and ask again after a while unless there were enough of them."""
         self._failures += 1
+        self._failing_since = now if self._failing_since is None else self._failing_since
         if self._failures & (self._failures - 1) == 0:
             _log.warning("the daemon does not answer for the past: %s %s; asked again", code, message)
         if self._failures >= _ATTEMPTS and not self._patient:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from streamcls.bus.client.asking import Asking, Page
+    from streamcls.bus.client.meanwhile import Meanwhile
     from streamcls.bus.client.progress import Progress
     from streamcls.bus.client.settings import Wish
     from streamcls.bus.ledger import Hole, Ledger
@@ -30,6 +31,8 @@ class CatchUp:
     ----------
     complain
         Called for what came and is no event.
+    meanwhile
+        Knows what was delivered already, while nobody could be asked.
 
     Attributes
     ----------
@@ -39,8 +42,14 @@ class CatchUp:
         Positions that the journal turned out not to have, and that were reported, since ``everything`` was called.
     """
 
-    def __init__(
-        self, wish: Wish, progress: Progress, ledger: Ledger, asking: Asking, complain: Callable[[BusError], object]
+    def __init__(  # noqa: PLR0917 - called from one place
+        self,
+        wish: Wish,
+        progress: Progress,
+        ledger: Ledger,
+        asking: Asking,
+        complain: Callable[[BusError], object],
+        meanwhile: Meanwhile,
     ) -> None:
         self.epoch = ""
         self.lost = 0
@@ -49,6 +58,7 @@ class CatchUp:
         self._ledger = ledger
         self._asking = asking
         self._complain = complain
+        self._meanwhile = meanwhile
         self._journal = ""
         self._asked_from = 0
         self._after: int | None = None
@@ -127,7 +137,8 @@ class CatchUp:
             else:
                 self._ledger.enter_other(topic, envelope)
             if self._progress.is_new(position):
-                received = Received(topic, envelope, replayed=True) if self._wish.wants(topic) else None
+                wanted = self._wish.wants(topic) and not self._meanwhile.knows(envelope)
+                received = Received(topic, envelope, replayed=True) if wanted else None
                 self._progress.deliver(received, position, complete=True)
         self._progress.confirm(page.next)
 

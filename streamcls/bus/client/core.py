@@ -15,9 +15,11 @@ from streamcls.bus.client.asking import Asking, Page, Refused
 from streamcls.bus.client.catchup import CatchUp
 from streamcls.bus.client.echo import Echo, EchoExchange, resolve
 from streamcls.bus.client.items import Loss, LossReason, Received
+from streamcls.bus.client.losses import Losses
+from streamcls.bus.client.meanwhile import Meanwhile
 from streamcls.bus.client.progress import Place, Progress
 from streamcls.bus.client.silence import Silence
-from streamcls.bus.ledger import HEARTBEAT, Hole, Ledger, is_heartbeat, journal_stated
+from streamcls.bus.ledger import Hole, Ledger, is_heartbeat, journal_stated
 from streamcls.bus.wire import SYNC_PREFIX, Envelope, decode, position_of
 from streamcls.errors import BusError
 
@@ -31,7 +33,6 @@ __all__ = ["Core"]
 _log = logging.getLogger("streamcls.bus.client")
 
 _SYNC: Final = SYNC_PREFIX.encode()
-_WINDOW: Final = ".window"
 _MOST_STRANGERS: Final = 100
 _PAUSE_S: Final = 0.2
 """Before a publisher is asked about a journal that it does not know yet itself."""
@@ -57,21 +58,20 @@ class Core:
         self._ledger = Ledger(wish.wants, restricted=wish.restricted)
         self._echo = EchoExchange(self.actions.append, wish.patience.echo_s)
         self._asking = Asking(self.actions.append, timeout_s=wish.patience.reply_s, patient=wish.durable)
-        self._past = CatchUp(wish, self.progress, self._ledger, self._asking, self._complain)
+        self._meanwhile = Meanwhile(wish, self.progress)
+        self._past = CatchUp(wish, self.progress, self._ledger, self._asking, self._complain, self._meanwhile)
+        self._losses = Losses(self.progress, self._past)
         self._silence = Silence(wish.patience.silence_s)
         self._held: deque[tuple[str, Envelope]] = deque()
         self._holding = wish.replay and (place is not None or wish.begin != "now")
-        self._overflowed = False
         self._source = self._epoch = self._journal = ""
         self._echoed_position = 0
         self._early: deque[tuple[str, int]] = deque(maxlen=wish.beyond)
         self._strangers: set[str] = set()
-        self._kept_windows: set[str] = set()
-        self._head_waited = self._head_tells = False
+        self._awaited = self._overflowed = self._head_waited = self._head_tells = False
         self._unverified = True
         self._stated: int | None = None
-        self._deaf_until = 0.0
-        self._now = 0.0
+        self._deaf_until = self._now = 0.0
 
     @property
     def echoes(self) -> int:
@@ -117,10 +117,16 @@ class Core:
             return
         if is_heartbeat(envelope):
             self._silence.observe(envelope)
+            if self._awaited and journal_stated(envelope)[0]:  # its disk can be written at last
+                self._awaited = False
+                self._resync()
         if not self._holding:
             if not self._examine(topic, envelope):
                 self._held.appendleft((topic, envelope))
-        elif len(self._held) < self._wish.held:
+            return
+        if self._meanwhile.active:
+            self._meanwhile.take(topic, envelope)
+        if len(self._held) < self._wish.held:
             self._held.append((topic, envelope))
         else:
             self._overflowed = True
@@ -141,6 +147,8 @@ class Core:
         self._now = now
         self._echo.tick(now)
         self._follow(self._asking.tick(now, heard_at=self._silence.heard_at))
+        if self._holding and not self._meanwhile.active and self._asking.failing_s(now) >= self._wish.patience.hold_s:
+            self._meanwhile.begin(self._held, self._asking.failing_s(now))
         if idle and self._silence.over(now):
             _log.warning("%s is silent; connecting anew", self._wish.endpoint)
             self._silence.heard(now)
@@ -161,7 +169,7 @@ class Core:
         """
         position = position_of(envelope)
         if not self._journal or envelope["source"] != self._source:
-            self._lose(self._ledger.examine(topic, envelope), LossReason.NO_REPLAY)
+            self._losses.report(self._ledger.examine(topic, envelope), LossReason.NO_REPLAY)
             self._deliver(topic, envelope, None)
             if position is not None and self._wish.wants(topic):
                 self._early.append((envelope["epoch"], position))
@@ -170,14 +178,14 @@ class Core:
             return self._examine_stranger(topic, envelope, position, settled=settled)
         if not self.progress.is_new(position) if position is not None else self._ledger.has(topic, envelope):
             return True
-        if position is not None and topic.partition("/")[0].endswith(_WINDOW):
-            self._kept_windows.add(topic.partition("/")[0])
+        if position is not None:
+            self._losses.note(topic)
         holes = self._ledger.examine(topic, envelope)
         deaf = self._now < self._deaf_until
         if not settled and not deaf and self._has_to_wait(topic, envelope, holes, position):
             return False
         reason = LossReason.NO_REPLAY if deaf else LossReason.NOT_IN_JOURNAL
-        rest = self._jump(position) - self._lose(holes, reason)
+        rest = self._jump(position) - self._losses.report(holes, reason)
         if rest > 0:
             self.progress.lose(Loss(reason, None, rest))
         if is_heartbeat(envelope):
@@ -192,7 +200,7 @@ class Core:
             self._head_waited = True
             self._resync()
             return True
-        missing = [hole for hole in holes if self._is_kept(hole.topic)]
+        missing = [hole for hole in holes if self._losses.is_kept(hole.topic)]
         unsure = heartbeat and self._unverified and self._ledger.sound(topic, envelope)
         if missing or unsure or self._jump(position) or self.progress.beyond >= self._wish.beyond:
             self._past.report(missing)
@@ -210,13 +218,20 @@ class Core:
         if len(self._strangers) >= _MOST_STRANGERS:
             self._strangers.clear()
         self._strangers.add(envelope["epoch"])
+        if self._meanwhile.knows(envelope):
+            return True
         if (position is None or self.progress.is_new(position)) and self._wish.wants(topic):
             self.progress.deliver(Received(topic, envelope), position, complete=False)
         return True
 
     def _deliver(self, topic: str, envelope: Envelope, position: int | None) -> None:
         self._ledger.enter(topic, envelope)
-        received = Received(topic, envelope) if self._wish.wants(topic) else None
+        wanted = self._wish.wants(topic) and not self._meanwhile.knows(envelope)
+        if wanted and position is None and self._journal and self._losses.is_kept(topic):
+            self._meanwhile.note(
+                envelope
+            )  # its disk fails; once it can be written, the event comes again with a position
+        received = Received(topic, envelope) if wanted else None
         self.progress.deliver(received, position, complete=self._wish.everything)
 
     def _heed(self, topic: str, envelope: Envelope) -> None:
@@ -238,27 +253,6 @@ class Core:
             return 0
         return max(0, position - complete - 1)
 
-    def _is_kept(self, topic: str) -> bool:
-        kind = topic.partition("/")[0]
-        return kind in self._kept_windows or not (kind.endswith(_WINDOW) or kind == HEARTBEAT)
-
-    def _lose(self, holes: Iterable[Hole], reason: LossReason) -> int:
-        """Report holes, except for what was reported while fetching; return how many events of the journal are among them."""
-        told = 0
-        for hole in holes:
-            count, kept = hole.count, self._is_kept(hole.topic)
-            if not hole.certain:
-                continue
-            if kept:
-                excused = min(count, self._past.lost)
-                self._past.lost -= excused
-                count -= excused
-                told += count
-            if count > 0:
-                why = reason if kept else LossReason.NOT_JOURNALED
-                self.progress.lose(Loss(why, hole.topic, count, hole.epoch, hole.last - count + 1, hole.last))
-        return told
-
     def _complain(self, error: BusError) -> None:
         self.malformed += 1
         if self.malformed & (self.malformed - 1) == 0:
@@ -279,6 +273,7 @@ class Core:
         self._source, self._epoch, self._echoed_position = echo.source, echo.epoch, echo.position
         self._past.epoch = echo.epoch
         self._ledger.open(echo.source, echo.epoch)
+        self._awaited = self._wish.replay and not echo.journal
         if not (self._wish.replay and echo.source and echo.journal and echo.replay):
             self._go_without()
             return
@@ -332,7 +327,7 @@ class Core:
             self._holding = True
             self._past.look_around(self._now)
         else:
-            self._ledger.doubt(echo.source, self._is_kept)
+            self._ledger.doubt(echo.source, self._losses.is_kept)
             # Delivered before the echo as it came, so that one before it may be missing:
             early = frozenset(position for epoch, position in self._early if epoch == echo.epoch)
             self._begin_at(min((echo.position, *(position - 1 for position in early))), early)
@@ -383,7 +378,7 @@ class Core:
 
     def _release(self) -> None:
         """Hand over what was held back, as far as nothing is missing."""
-        self._holding = False
+        self._holding = self._meanwhile.active = False
         settled, self._head_waited, self._head_tells = self._head_waited, False, False
         while self._held:
             topic, envelope = self._held.popleft()

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["Cursor"]
+__all__ = ["Cursor", "CursorUnwritableError"]
 
 _log = logging.getLogger("streamcls.bus.client")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}\Z")
 _LARGEST_FILE: Final = 4 << 20
 _MOST_BEYOND: Final = 100_000
+
+
+class CursorUnwritableError(BusError):
+    """A cursor's folder cannot be written: a full or read-only disk."""
 
 
 class Cursor:
@@ -76,7 +80,7 @@ class Cursor:
         Raises
         ------
         BusError
-            Another process uses it, or its folder cannot be written.
+            Another process uses it; :class:`CursorUnwritableError` where its folder cannot be written.
         """
         if self._lock is not None:
             return
@@ -84,7 +88,9 @@ class Cursor:
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise BusError(f"cursor {self.path}: {error.strerror}; choose a folder that can be written") from error
+            raise CursorUnwritableError(
+                f"cursor {self.path}: {error.strerror}; choose a folder that can be written"
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

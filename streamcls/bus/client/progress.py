@@ -126,6 +126,8 @@ class Progress:
         if received is not None:
             self.replayed += received.replayed
             self._entries.append(Entry(received, position, self.complete))
+        elif complete and position is not None:
+            self._note()
 
     def deliver_snapshot(self, topic: str, envelope: Envelope) -> None:
         """Put an event that tells of what is open behind the others; it moves nothing."""
@@ -137,6 +139,10 @@ class Progress:
             return
         self.complete = position
         self._seen = {other for other in self._seen if other > position}
+        self._note()
+
+    def _note(self) -> None:
+        """Have the cursor told, in its turn, of what is complete."""
         if self._entries and self._entries[-1].item is None and self._entries[-1].place is None:
             self._entries.pop()
         self._entries.append(Entry(None, None, self.complete))

@@ -24,6 +24,8 @@ class Patience:
         For an answer about the past, before it is asked for again.
     silence_s
         For anything at all, before the connection is made anew; None: three intervals between heartbeats, at least 10 s.
+    hold_s
+        For somebody who answers about the past, before what is published is delivered all the same. A cursor does not move by it.
     deaf_s
         After nobody answered about the past, before somebody is asked again.
     """
@@ -31,6 +33,7 @@ class Patience:
     echo_s: float = 5.0
     reply_s: float = 5.0
     silence_s: float | None = None
+    hold_s: float = 10.0
     deaf_s: float = 30.0
 
 

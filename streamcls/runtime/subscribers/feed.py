@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.bus import Cursor, EventClient
+from streamcls.bus.client import CursorUnwritableError
 from streamcls.errors import BusError
 from streamcls.runtime.complaints import Complaints
 
@@ -77,7 +78,7 @@ class Feed:
     @property
     def durable(self) -> bool:
         """Whether what was not handled comes again on another connection, also after a restart."""
-        return self._cursors is not None
+        return self._cursors is not None and (self._client is None or self._cursor is not None)
 
     @property
     def connected(self) -> bool:
@@ -105,7 +106,15 @@ class Feed:
             # Saved from here only, so that a full disk is not taken for the end of the bus.
             cursor = Cursor(self._cursors, self._name, every_s=math.inf, every_events=sys.maxsize)
         client = EventClient(**self._connection, cursor=cursor, begin="now" if cursor is None else "snapshot")
-        client.connect()
+        try:
+            client.connect()
+        except CursorUnwritableError as error:
+            # Whoever is paged at night is paged all the same.
+            _log.error(
+                "subscriber %s goes on without its place in the journal until the next start: %s", self._name, error
+            )
+            cursor, client = None, EventClient(**self._connection, begin="now")
+            client.connect()
         self._cursor, self._client = cursor, client
 
     def close(self) -> None:

@@ -76,6 +76,7 @@ class Task:
     cursors: str = ""
     memory_mb: int = 512
     log_level: str = "info"
+    log_format: str = "auto"
     curve: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

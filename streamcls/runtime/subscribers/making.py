@@ -38,7 +38,7 @@ class Surroundings:
         Takes the events that tell of subscribers.
     position
         Says where the journal is.
-    log_level
+    log_level, log_format
         For processes of their own.
     """
 
@@ -50,6 +50,7 @@ class Surroundings:
     publish: Callable[[Event], None]
     position: Callable[[], int] = lambda: 0
     log_level: str = "info"
+    log_format: str = "auto"
     curve: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -69,6 +70,7 @@ def supervise(entry: SubscriberEntry, resolved: ResolvedComponent, around: Surro
             cursors="" if cursors is None else str(cursors),
             memory_mb=entry.memory_mb,
             log_level=around.log_level,
+            log_format=around.log_format,
             curve=around.curve,
         )
         return IsolatedSubscriber(
