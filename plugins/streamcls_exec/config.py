@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from streamcls.bus.patience import DeliverySettings
+from streamcls.bus.delivery_settings import DeliverySettings
 
 __all__ = ["ExecConfig", "state_folder"]
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, SecretStr, field_serializer, model_validator
 
-from streamcls.bus.patience import DeliverySettings
+from streamcls.bus.delivery_settings import DeliverySettings
 
 __all__ = ["WebhookConfig", "expanded", "origin", "server_url", "shown_url", "signing_key", "state_folder"]
 

@@ -6,11 +6,10 @@ import contextlib
 import fnmatch
 import json
 import sqlite3
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from streamcls.bus.store import BOUNDS, BUSY_S
+from streamcls.bus.store import BOUNDS, BUSY_S, checksum, readable
 from streamcls.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ class JournalReader:
     def __init__(self, path: Path) -> None:
         self.damaged = 0
         """Events met that no longer are what was written."""
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, check_same_thread=False
+        self._connection = readable(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S, check_same_thread=False)
         )
         self._connection.isolation_level = None
 
@@ -114,14 +113,15 @@ class JournalReader:
             )
             scanned = 0
             for place, kind, stream, crc, body in rows:
-                fits = not events or size + len(body) <= _LARGEST_PAGE
+                sound = checksum(kind, stream, body) == crc
+                fits = not events or not sound or size + len(body) <= _LARGEST_PAGE
                 if len(events) >= limit or not fits:
                     more = True
                     break
                 scanned += 1
                 lost += place - expected
                 expected, reached = place + 1, place
-                if not self._sound(body, crc):
+                if not self._sound(kind, stream, body, crc):
                     lost += 1
                 elif _wanted(kind, stream, kinds, streams):
                     events.append((place, bytes(body)))
@@ -137,18 +137,19 @@ class JournalReader:
         with self._snapshot():
             first, last = self.bounds()
             rows = self._connection.execute(
-                "SELECT sequence, crc, body FROM events WHERE topic = ? AND epoch = ? AND sequence > ? AND sequence <= ?"
+                "SELECT sequence, kind, stream, crc, body FROM events WHERE topic = ? AND epoch = ? AND sequence > ? AND sequence <= ?"
                 " ORDER BY sequence LIMIT ?",
                 (topic, epoch, after, (1 << 62) if until is None else until, limit + 1),
             ).fetchall()
         events: list[tuple[int, bytes]] = []
         size, reached, lost = 0, after, 0
-        for sequence, crc, body in rows:
-            if len(events) >= limit or (events and size + len(body) > _LARGEST_PAGE):
+        for sequence, kind, stream, crc, body in rows:
+            sound = checksum(kind, stream, body) == crc
+            if len(events) >= limit or (events and sound and size + len(body) > _LARGEST_PAGE):
                 return Page(events, reached, first, last, more=True, lost=lost)
             lost += sequence - reached - 1
             reached = sequence
-            if not self._sound(body, crc):
+            if not self._sound(kind, stream, body, crc):
                 lost += 1
             else:
                 events.append((sequence, bytes(body)))
@@ -168,7 +169,7 @@ class JournalReader:
             events: list[tuple[int, bytes]] = []
             size, reached = 0, after
             for place, kind, stream, crc, body in rows:
-                if not _wanted(kind, stream, kinds, streams) or not self._sound(body, crc):
+                if not self._sound(kind, stream, body, crc) or not _wanted(kind, stream, kinds, streams):
                     continue
                 if len(events) >= limit or (events and size + len(body) > _LARGEST_PAGE):
                     return Page(events, reached, first, last, more=True)
@@ -179,13 +180,15 @@ class JournalReader:
 
     def open_findings(self) -> list[tuple[int, bytes]]:
         """Return position and last event of each segment and alert that is open."""
-        rows = self._connection.execute("SELECT position, crc, body FROM open ORDER BY position")
-        return [(position, body) for position, crc, body in rows if self._sound(body, crc)]
+        rows = self._connection.execute("SELECT position, kind, stream, crc, body FROM open ORDER BY position")
+        return [(place, body) for place, kind, stream, crc, body in rows if self._sound(kind, stream, body, crc)]
 
     def stream_states(self) -> list[tuple[int, bytes]]:
         """Return position and last ``stream.status`` of each stream of which more was to come."""
-        rows = self._connection.execute("SELECT position, crc, body FROM streams WHERE NOT over ORDER BY position")
-        return [(position, body) for position, crc, body in rows if self._sound(body, crc)]
+        rows = self._connection.execute(
+            "SELECT position, kind, stream, crc, body FROM streams WHERE NOT over ORDER BY position"
+        )
+        return [(place, body) for place, kind, stream, crc, body in rows if self._sound(kind, stream, body, crc)]
 
     def checkpoints(self) -> dict[str, Checkpoint]:
         """Return the checkpoint of each stream; one that is damaged is left out."""
@@ -193,12 +196,12 @@ class JournalReader:
         return {
             stream: Checkpoint(stream, source, json.loads(state))
             for stream, source, crc, state in rows
-            if self._sound(state.encode(), crc)
+            if self._sound(source, stream, state.encode() if isinstance(state, str) else state, crc)
         }
 
-    def _sound(self, body: bytes, crc: int) -> bool:
-        """Whether something is what was written; counts what is not."""
-        sound = zlib.crc32(body) == crc
+    def _sound(self, kind: object, stream: object, body: object, crc: object) -> bool:
+        """Whether a row is what was written; counts what is not."""
+        sound = checksum(kind, stream, body) == crc
         self.damaged += not sound
         return sound
 

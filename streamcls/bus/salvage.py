@@ -6,11 +6,10 @@ import contextlib
 import json
 import sqlite3
 import time
-import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from streamcls.bus.store import Record
+from streamcls.bus.store import Record, checksum, readable
 from streamcls.bus.wire import TYPE_PREFIX, topic_of
 from streamcls.types import Checkpoint
 
@@ -65,7 +64,7 @@ def salvage(path: Path) -> Salvage:
     """Read what can be read; never raises for what is damaged, and changes nothing."""
     found = Salvage()
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        connection = readable(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True))
     except sqlite3.Error:
         return found
     with contextlib.closing(connection):
@@ -73,12 +72,12 @@ def salvage(path: Path) -> Salvage:
             found.position = max(found.position, position) if isinstance(position, int) else found.position
         for (value,) in _rows(connection, "SELECT value FROM meta WHERE name = 'position'"):
             found.position = max(found.position, int(value)) if str(value).isdigit() else found.position
-        for position, crc, body in _rows(connection, "SELECT position, crc, body FROM open"):
-            found.findings += _record(position, crc, body)
-        for position, crc, body in _rows(connection, "SELECT position, crc, body FROM streams WHERE NOT over"):
-            found.streams += _record(position, crc, body)
+        for row in _rows(connection, "SELECT position, kind, stream, crc, body FROM open"):
+            found.findings += _record(*row)
+        for row in _rows(connection, "SELECT position, kind, stream, crc, body FROM streams WHERE NOT over"):
+            found.streams += _record(*row)
         for stream, source, crc, state in _rows(connection, "SELECT stream, source, crc, state FROM checkpoints"):
-            if isinstance(state, str) and zlib.crc32(state.encode()) == crc:
+            if isinstance(state, str) and checksum(source, stream, state.encode()) == crc:
                 found.checkpoints.append(Checkpoint(stream, source, json.loads(state)))
     found.position = max([found.position, *(record.position for record in (*found.findings, *found.streams))])
     return found
@@ -90,12 +89,12 @@ def _rows(connection: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
         yield from connection.execute(query)
 
 
-def _record(position: object, crc: object, body: object) -> list[Record]:
-    if not isinstance(position, int) or not isinstance(body, bytes) or zlib.crc32(body) != crc:
+def _record(position: object, kind: object, stream: object, crc: object, body: object) -> list[Record]:
+    if not isinstance(position, int) or not isinstance(body, bytes) or checksum(kind, stream, body) != crc:
         return []
     envelope = json.loads(body)
-    data, kind, stream = envelope["data"], envelope["type"].removeprefix(TYPE_PREFIX), envelope["subject"]
+    data, what, subject = envelope["data"], envelope["type"].removeprefix(TYPE_PREFIX), envelope["subject"]
     finding = (data["id"], data["phase"]) if "phase" in data else None
     over = False if finding is None else None
-    topic, sequence = topic_of(kind, stream), int(envelope["sequence"])
-    return [Record(position, envelope["epoch"], topic, sequence, kind, stream, 0.0, body, finding, over)]
+    topic, sequence = topic_of(what, subject), int(envelope["sequence"])
+    return [Record(position, envelope["epoch"], topic, sequence, what, subject, 0.0, body, finding, over)]

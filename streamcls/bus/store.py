@@ -18,11 +18,22 @@ if TYPE_CHECKING:
 
     from streamcls.types import Checkpoint
 
-__all__ = ["BOUNDS", "BUSY_S", "JournalFile", "Record", "advice", "check", "is_damage", "with_positions"]
+__all__ = [
+    "BOUNDS",
+    "BUSY_S",
+    "JournalFile",
+    "Record",
+    "advice",
+    "check",
+    "checksum",
+    "is_damage",
+    "readable",
+    "with_positions",
+]
 
 _log = logging.getLogger("streamcls.journal")
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _LEAP: Final = 10_000
 """Positions left out after a power cut that may have cost some."""
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -52,6 +63,19 @@ CREATE TABLE IF NOT EXISTS streams (
 CREATE TABLE IF NOT EXISTS checkpoints (
     stream TEXT PRIMARY KEY, source TEXT NOT NULL, crc INTEGER NOT NULL, state TEXT NOT NULL);
 """
+
+
+def checksum(kind: object, stream: object, body: object) -> int:
+    """Return the CRC-32 by which a row is known to be what was written, or -1 where it cannot be; SQLite keeps none of its own."""
+    if not (isinstance(kind, str) and isinstance(stream, str) and isinstance(body, bytes)):
+        return -1
+    return zlib.crc32(body, zlib.crc32(f"{kind}/{stream}".encode()))
+
+
+def readable(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Have text that is damaged read as such: the checksum finds it, and the rows beside it are read all the same."""
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    return connection
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -152,7 +176,9 @@ class JournalFile:
             It cannot be opened or is damaged; see :func:`is_damage`.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=_WRITER_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = readable(
+            sqlite3.connect(path, timeout=_WRITER_BUSY_S, isolation_level=None, check_same_thread=False)
+        )
         try:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -192,7 +218,17 @@ class JournalFile:
             self.connection.executemany(
                 "INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
-                    (r.position, r.epoch, r.topic, r.sequence, r.kind, r.stream, r.written, zlib.crc32(r.body), r.body)
+                    (
+                        r.position,
+                        r.epoch,
+                        r.topic,
+                        r.sequence,
+                        r.kind,
+                        r.stream,
+                        r.written,
+                        checksum(r.kind, r.stream, r.body),
+                        r.body,
+                    )
                     for r in records
                 ),
             )
@@ -209,7 +245,7 @@ class JournalFile:
             self.position = max(self.position, records[-1].position)
 
     def _follow(self, record: Record) -> None:
-        run = self.connection.execute
+        run, crc = self.connection.execute, checksum(record.kind, record.stream, record.body)
         if record.finding is not None:
             identifier, phase = record.finding
             if phase == "closed":
@@ -217,7 +253,7 @@ class JournalFile:
             else:
                 run(
                     "INSERT OR REPLACE INTO open VALUES (?, ?, ?, ?, ?, ?)",
-                    (identifier, record.kind, record.stream, record.position, zlib.crc32(record.body), record.body),
+                    (identifier, record.kind, record.stream, record.position, crc, record.body),
                 )
         if record.over is not None:
             run(
@@ -227,7 +263,7 @@ class JournalFile:
                     record.kind,
                     record.position,
                     record.over,
-                    zlib.crc32(record.body),
+                    crc,
                     record.body,
                 ),
             )
@@ -243,7 +279,12 @@ class JournalFile:
             # Only a plugin's mark or state leads here. The former checkpoint stays, which costs a repetition and loses nothing.
             _log.error("the checkpoint of stream %s cannot be written as JSON: %s", checkpoint.stream, error)
             return
-        row = (checkpoint.stream, checkpoint.source, zlib.crc32(state.encode()), state)
+        row = (
+            checkpoint.stream,
+            checkpoint.source,
+            checksum(checkpoint.source, checkpoint.stream, state.encode()),
+            state,
+        )
         run("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", row)
 
     def last_epoch(self) -> str:

@@ -266,6 +266,34 @@ def test_a_flipped_byte_is_a_loss_and_no_lie(tmp_path: Path) -> None:
         assert (numbers(page), page.lost, reader.damaged) == ([0, 1, 2, 4], 1, 1)
 
 
+@pytest.mark.parametrize("column", ["kind", "stream"])
+@pytest.mark.parametrize("damage", ["x'ff80'", "'genre.other'", "7", "NULL"])
+def test_a_damaged_column_is_a_loss_and_stops_nothing(tmp_path: Path, column: str, damage: str) -> None:
+    with opened(tmp_path) as journal:
+        kept(journal, *(event(n, "genre.segment") for n in range(5)))
+        kept(journal, finding("a", "opened"))
+        connection = journal._file.connection
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        value = "CAST(x'ff80' AS TEXT)" if damage.startswith("x") else damage
+        statement = f"UPDATE events SET {column} = {value} WHERE position = 3"  # noqa: S608 - the table above
+        if damage == "NULL":
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute(
+                "UPDATE sqlite_master SET sql = replace(sql, 'TEXT NOT NULL', 'TEXT') WHERE name = 'events'"
+            )
+            connection.execute("PRAGMA writable_schema = RESET")
+        connection.execute(statement)
+        connection.execute(f"UPDATE open SET {column} = CAST(x'ff80' AS TEXT)")  # noqa: S608 - as above
+    with reading(tmp_path) as reader:
+        page = reader.since(0, kinds=["genre."], streams=["radio-1"])
+        assert (numbers(page), page.lost, page.next) == ([0, 1, 3, 4], 1, 6)
+        assert reader.snapshot(0).events == []
+        assert reader.open_findings() == []
+    with opened(tmp_path) as journal:
+        assert journal.state == "ok"
+        assert kept(journal, event(9))
+
+
 def test_a_file_that_is_removed_under_it_is_begun_anew(tmp_path: Path) -> None:
     with opened(tmp_path) as journal:
         kept(journal, finding("a", "opened"))
