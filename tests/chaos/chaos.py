@@ -232,6 +232,7 @@ class Run:
     def _damage(self) -> None:
         """While nobody is behind: what the consumer has not asked for yet would be gone for good, and that is stated."""
         self.live()
+        self._let_catch_up()
         self.kill_daemon()
         path = self.state / "journal.sqlite3"
         raw = bytearray(path.read_bytes())
@@ -243,6 +244,32 @@ class Run:
             raw[:100] = self.random.randbytes(100)
         path.write_bytes(raw)
         self.start_daemon()
+
+    def _let_catch_up(self) -> None:
+        """Stop the daemon at a moment at which the consumer has every alert that was published."""
+        assert self.daemon is not None
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline:
+            self.daemon.send_signal(signal.SIGSTOP)
+            time.sleep(0.5)  # what is under way arrives
+            if self._published() <= self._received():
+                return
+            self.daemon.send_signal(signal.SIGCONT)
+            time.sleep(1.0)
+        raise RuntimeError(f"the consumer did not catch up within {SETTLE_S:g} s; see {self.folder}/consumer.log")
+
+    def _published(self) -> set[tuple[str, str]]:
+        assert self.listener is not None
+        alerts = (e["data"] for e in list(self.listener.events) if e["type"] == "streamcls.moderation.alert")
+        return {(data["id"], data["phase"]) for data in alerts}
+
+    def _received(self) -> set[tuple[str, str]]:
+        found = set()
+        for line in (self.folder / "received.jsonl").read_bytes().split(b"\n"):
+            with contextlib.suppress(ValueError, KeyError):
+                data = json.loads(line)["data"]
+                found.add((data["id"], data["phase"]))
+        return found
 
     def run(self) -> dict[str, Any]:
         """Live through it, and return the figures."""
