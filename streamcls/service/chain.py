@@ -18,7 +18,6 @@ BEGINNING: Final = "0" * 64
 """What the very first record bears as the hash of the one before it."""
 LONGEST_LINE: Final = 16 << 20
 """Bytes beyond which a line is not read."""
-_HASH_LENGTH: Final = 64
 _TAIL: Final = re.compile(rb',"hash":"([0-9a-f]{64})"\}$')
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import zmq
@@ -112,22 +112,36 @@ def mutated(chance: random.Random) -> list[bytes]:
     return frames
 
 
+def answers_to(socket: zmq.Socket[bytes], wait_ms: int = 0) -> list[dict[str, Any]]:
+    """Return the headers of the answers that are there; the first one is waited for up to ``wait_ms``."""
+    headers: list[dict[str, Any]] = []
+    while socket.poll(0 if headers else wait_ms):
+        headers.append(json.loads(next(frame for frame in socket.recv_multipart() if frame)))
+        assert isinstance(headers[-1]["ok"], bool)
+    return headers
+
+
 def test_mutated_requests_neither_stop_nor_grow_it(bench: Bench) -> None:
     chance = random.Random(7)
     hostile, sane = bench.socket(), bench.socket()
     before, answered = resident_bytes(), 0
     for number in range(COUNT):
         hostile.send_multipart(mutated(chance))
-        while hostile.poll(0):
-            header = next(frame for frame in hostile.recv_multipart() if frame)
-            assert isinstance(json.loads(header)["ok"], bool)
-            answered += 1
+        answered += len(answers_to(hostile))
         if number % 200 == 0:
             sane.send(b'{"op": "since", "position": 0, "limit": 1000, "request": "sane"}')
             assert sane.poll(LONG_S * 1000), "it answers nobody any more"
             header, *events = sane.recv_multipart()
             assert json.loads(header)["ok"]
             assert len(events) == 200
+    # Answered in the order they were asked in, so once this one has its answer all others have theirs.
+    hostile.send(b'{"op": "status", "request": "the last one"}')
+    ended = False
+    while not ended:
+        headers = answers_to(hostile, LONG_S * 1000)
+        assert headers, "it answers this one no more"
+        answered += len(headers)
+        ended = any(header.get("request") == "the last one" for header in headers)
     assert answered > COUNT / 2
     assert resident_bytes() - before < MOST_GROWTH
 

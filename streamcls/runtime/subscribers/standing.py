@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from streamcls.errors import BusError
@@ -71,7 +72,7 @@ class Standing:
                 _log.warning("subscriber %s: %s", self.name, reason)
 
 
-class Supervised(threading.Thread):
+class Supervised(threading.Thread, ABC):
     """What the daemon knows of a subscriber, whether its code runs here or in a process of its own.
 
     ``ready`` is set once no event can be missed any more, or where it is in trouble. ``finish`` lets it take everything published so
@@ -96,14 +97,14 @@ class Supervised(threading.Thread):
         self._deadline = float("inf")
 
     @property
+    @abstractmethod
     def missed(self) -> int:
         """Events that it lost because it did not keep up."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def at(self) -> int | None:
         """How far in the journal it has handled all; None where it keeps no place there."""
-        raise NotImplementedError
 
     @property
     def state(self) -> State:
