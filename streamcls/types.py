@@ -38,7 +38,7 @@ FloatArray: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 """A float32 array."""
 
 Encoding = Literal["pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"]
-StreamState = Literal["connecting", "running", "gap", "retrying", "stalled", "ended", "failed"]
+StreamState = Literal["connecting", "running", "gap", "retrying", "stalled", "shed", "ended", "failed"]
 
 ENCODINGS: Final[Mapping[str, int]] = {
     "pcm_u8": 1,

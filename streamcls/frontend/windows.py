@@ -45,6 +45,11 @@ class Windower:
 
     The grid is that of the absolute index: after a gap, a restart or a late join the windows lie where they would have lain
     without it.
+
+    Attributes
+    ----------
+    every
+        Only each how many-th window of the grid is handed out, those whose number it divides; 1: all.
     """
 
     def __init__(self, spec: FrontEndSpec, n_frames: int, stride: int) -> None:
@@ -53,6 +58,7 @@ class Windower:
         self.spec = spec
         self.n_frames = n_frames
         self.stride = stride
+        self.every = 1
         self._kept = Frames.empty(spec)
         # What subtracting a constant from every band does to the features: the DCT of a constant is its first coefficient alone.
         offset = np.zeros(spec.n_features)
@@ -66,6 +72,17 @@ class Windower:
         """Forget all frames."""
         self._kept = Frames.empty(self.spec)
 
+    @property
+    def kept_from(self) -> int | None:
+        """Index of the oldest frame that it remembers; None where there is none."""
+        return self._kept.first if len(self._kept) else None
+
+    def go_on_from(self, other: Windower) -> None:
+        """Take over the frames that another one of the same front end remembers."""
+        if other.spec != self.spec:
+            raise ValueError("frames of another front end cannot be taken over")
+        self._kept = other._kept  # noqa: SLF001 - of the same class; frames are never changed in place
+
     def push(self, frames: Frames) -> list[FrameWindow]:
         """Take the next frames and return the windows that they complete."""
         if not len(frames):
@@ -73,10 +90,11 @@ class Windower:
         kept = _join(self._kept, frames) if len(self._kept) else frames
         end = kept.first + len(kept)
         windows: list[FrameWindow] = []
-        start = -(-kept.first // self.stride) * self.stride
+        stride = self.stride * self.every
+        start = -(-kept.first // stride) * stride
         while start + self.n_frames <= end:
             windows.append(self._window(kept, start))
-            start += self.stride
+            start += stride
         self._kept = _drop(kept, min(start, end) - kept.first)
         return windows
 

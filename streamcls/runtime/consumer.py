@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streamcls.config.resolve import ResolvedComponent
     from streamcls.interfaces import Classifier, Policy
     from streamcls.runtime.models import LoadedModel
+    from streamcls.types import Event
 
 __all__ = ["Consumer"]
 
@@ -48,6 +49,26 @@ class Consumer:
             info = self.model.info
             self._identities = [policy_identity(part, info) for part in self.components]
         return self._identities
+
+    def replan(
+        self,
+        components: tuple[ResolvedComponent, ...],
+        at: int,
+        reason: str,
+        new: Callable[[ResolvedComponent, LoadedModel], Policy],
+    ) -> list[Event]:
+        """Go over to other policies: those that are the same go on, the others close what they have open, at an index."""
+        known = {part.name: (part, policy) for part, policy in zip(self.components, self.policies, strict=True)}
+        policies = []
+        for part in components:
+            before = known.get(part.name)
+            if before is not None and before[0] == part:
+                del known[part.name]
+                policies.append(before[1])
+            else:
+                policies.append(new(part, self.model))
+        self.components, self.policies, self._identities = components, policies, []
+        return [event for _, policy in known.values() for event in policy.close(at, reason)]
 
     def remember(self) -> Iterator[PolicyMemory]:
         """Yield what those policies remember that can say it."""

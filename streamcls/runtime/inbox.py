@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, TypeAlias
+from dataclasses import dataclass, field
+from threading import Event as Flag
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from streamcls.audio import Run, SampleRing
 from streamcls.types import Chunk, EndOfStream, StreamItem, StreamStatus
 
-__all__ = ["Inbox", "Piece"]
+if TYPE_CHECKING:
+    from streamcls.runtime.models import StreamPlan
 
-Piece: TypeAlias = Run | StreamStatus | EndOfStream
+__all__ = ["Departure", "Inbox", "Mark", "Piece", "Replan"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Replan:
+    """The daemon's word that from here on something else is to be done with the stream."""
+
+    plan: StreamPlan
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Departure:
+    """The daemon's word that the stream is over here, since its source goes; ``done`` is set once it has been heeded."""
+
+    reason: str
+    done: Flag = field(default_factory=Flag)
+
+
+Mark: TypeAlias = StreamStatus | EndOfStream | Replan | Departure
+Piece: TypeAlias = Run | Mark
 
 _MOST_PARTS: Final = 1_000
 
@@ -23,7 +46,7 @@ class Inbox:
 
     def __init__(self, buffer_s: float) -> None:
         self._buffer_s = buffer_s
-        self._parts: deque[SampleRing | StreamStatus | EndOfStream] = deque()
+        self._parts: deque[SampleRing | Mark] = deque()
 
     def __bool__(self) -> bool:
         return any(not isinstance(part, SampleRing) or len(part) for part in list(self._parts))
@@ -51,6 +74,18 @@ class Inbox:
         ring = SampleRing(max(len(item.samples), round(self._buffer_s * item.sample_rate)), channels, item.sample_rate)
         self._parts.append(ring)
         return ring.write(item)
+
+    def put(self, mark: Mark) -> None:
+        """Take a word of the daemon's, for which there is always room; of changes of plan with nothing between them the last counts."""
+        if self._parts and isinstance(mark, Replan) and isinstance(self._parts[-1], Replan):
+            self._parts.pop()
+        self._parts.append(mark)
+
+    def discard(self) -> float:
+        """Throw the audio away that waits, and return how much it was, in seconds; words stay."""
+        lost_s = self.waiting_s
+        self._parts = deque(part for part in self._parts if not isinstance(part, SampleRing))
+        return lost_s
 
     def take(self, limit_s: float) -> Piece | None:
         """Take what is next: at most ``limit_s`` seconds of contiguous audio, or a mark; None where nothing waits."""

@@ -18,7 +18,7 @@ __all__ = ["Lane", "ModelWindow"]
 
 @dataclass(frozen=True, slots=True)
 class ModelWindow:
-    """A window and the index, in the lane's list, of the windower it is for."""
+    """A window and the number of the consumer that it is for."""
 
     consumer: int
     window: FeatureWindow
@@ -32,21 +32,40 @@ class Lane:
         self._spec = spec
         self._resampler = Resampler(source_rate, spec.sample_rate)
         self._front_end = StreamingFrontEnd(spec)
-        self._windowers: list[Windower] = []
+        self._windowers: dict[int, Windower] = {}
+        self._added = 0
         self._produced = 0
         self._next = 0
 
-    def add(self, n_frames: int, stride_frames: int) -> int:
-        """Add a consumer of windows and return its number."""
-        self._windowers.append(Windower(self._spec, n_frames, stride_frames))
-        return len(self._windowers) - 1
+    def __len__(self) -> int:
+        return len(self._windowers)
+
+    def add(self, n_frames: int, stride_frames: int, *, every: int = 1) -> int:
+        """Add a consumer of windows and return its number. It begins with the oldest frames that any other one still has."""
+        windower = Windower(self._spec, n_frames, stride_frames)
+        windower.every = every
+        known = [(first, one) for one in self._windowers.values() if (first := one.kept_from) is not None]
+        if known:
+            windower.go_on_from(min(known, key=lambda pair: pair[0])[1])
+        number, self._added = self._added, self._added + 1
+        self._windowers[number] = windower
+        return number
+
+    def remove(self, consumer: int) -> None:
+        """Leave a consumer out from now on."""
+        del self._windowers[consumer]
+
+    def stretch(self, every: int) -> None:
+        """Hand out only each how many-th window of every consumer's grid; 1: all."""
+        for windower in self._windowers.values():
+            windower.every = every
 
     def reset(self, first_sample: int) -> None:
         """Begin anew at an absolute index of the source."""
         self._next = first_sample
         self._produced = self._resampler.reset(first_sample)
         self._front_end.reset(self._produced)
-        for windower in self._windowers:
+        for windower in self._windowers.values():
             windower.reset()
 
     @property
@@ -95,7 +114,7 @@ class Lane:
         frames = self._front_end.push(samples)
         return [
             ModelWindow(consumer, self._at_source(windower, window))
-            for consumer, windower in enumerate(self._windowers)
+            for consumer, windower in self._windowers.items()
             for window in windower.push(frames)
         ]
 

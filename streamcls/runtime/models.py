@@ -10,6 +10,8 @@ from streamcls.errors import BackendUnavailableError, BundleError, Problem
 from streamcls.inference import Bundle, load_bundle
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from streamcls.config import Resolved
     from streamcls.config.resolve import ResolvedComponent
     from streamcls.interfaces import Backend, Classifier
@@ -20,9 +22,9 @@ __all__ = ["LoadedModel", "StreamPlan", "load_models", "plan_stream"]
 _log = logging.getLogger("streamcls.models")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A bundle under its configured name; each worker makes its own classifier of it."""
+    """A bundle under its configured name; each worker makes its own classifier of it. Two that are made apart are never equal."""
 
     name: str
     bundle: Bundle
@@ -38,17 +40,42 @@ class LoadedModel:
         """Make an interpreter."""
         return self.backend.load(self.bundle)
 
+    def same_as(self, other: LoadedModel) -> bool:
+        """Whether it would give the same answers to the same windows."""
+        one, two = (
+            (model.name, model.bundle.digest, type(model.backend), model.stride_frames) for model in (self, other)
+        )
+        return one == two
+
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """What is done with a stream: each model with the policies that listen to it."""
+    """What is done with a stream: each model with the policies that listen to it.
+
+    Attributes
+    ----------
+    priority
+        Under overload the lowest is given up first.
+    evidence
+        Whether clips of its alerts are kept.
+    """
 
     models: tuple[tuple[LoadedModel, tuple[ResolvedComponent, ...]], ...]
     tags: dict[str, str]
+    priority: int = 0
+    evidence: bool = False
 
 
-def load_models(resolved: Resolved, backends: dict[str, type[Backend]]) -> dict[str, LoadedModel]:
-    """Load and verify every bundle that a configuration uses; what is wrong is added to its problems."""
+def load_models(
+    resolved: Resolved, backends: dict[str, type[Backend]], known: Mapping[str, LoadedModel] | None = None
+) -> dict[str, LoadedModel]:
+    """Load and verify every bundle that a configuration uses; what is wrong is added to its problems.
+
+    Parameters
+    ----------
+    known
+        Models that are loaded already: one of these is returned where the new one would be the same.
+    """
     models: dict[str, LoadedModel] = {}
     for name, entry in resolved.models.items():
         backend = backends.get(entry.backend)
@@ -68,7 +95,8 @@ def load_models(resolved: Resolved, backends: dict[str, type[Backend]]) -> dict[
             what = f"backend {entry.backend!r} raised {type(error).__name__}: {error}"
             resolved.problems.append(Problem(f"model.{name}", what))
         else:
-            models[name] = model
+            before = (known or {}).get(name)
+            models[name] = before if before is not None and before.same_as(model) else model
     return models
 
 
@@ -83,4 +111,4 @@ def plan_stream(resolved: Resolved, models: dict[str, LoadedModel], stream: str)
         if name in models:
             info = models[name].info
             used.append((models[name], tuple(p for p in policies if p.component.accepts(p.config, info))))
-    return StreamPlan(tuple(used), dict(settings.tags))
+    return StreamPlan(tuple(used), dict(settings.tags), settings.priority, settings.evidence)

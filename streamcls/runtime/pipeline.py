@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from streamcls.audio import Meter, down_mix
 from streamcls.interfaces import PolicyContext
+from streamcls.runtime.agenda import Agenda
 from streamcls.runtime.anchor import Anchor
 from streamcls.runtime.consumer import Consumer
-from streamcls.runtime.lane import Lane
+from streamcls.runtime.lanes import Lanes
 from streamcls.runtime.memory import PipelineMemory
 from streamcls.types import Event, Posterior
 
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
     from streamcls.audio import Run
     from streamcls.config.resolve import ResolvedComponent
     from streamcls.interfaces import Classifier, Policy
-    from streamcls.runtime.lane import ModelWindow
     from streamcls.runtime.models import LoadedModel, StreamPlan
-    from streamcls.types import FeatureWindow, FrontEndSpec, Levels, StreamStatus
+    from streamcls.types import FeatureWindow, Levels, StreamStatus
 
 __all__ = ["ClassifierPool", "StreamPipeline"]
 
@@ -32,15 +32,6 @@ class ClassifierPool(Protocol):
     def classifier(self, model: LoadedModel) -> Classifier:
         """Return the worker's classifier for a model."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """Levels, or a window and the model it is for, until everything that ends before it is there."""
-
-    end_sample: int
-    rank: int
-    item: Levels | tuple[Consumer, FeatureWindow]
 
 
 class StreamPipeline:
@@ -63,12 +54,12 @@ class StreamPipeline:
     def __init__(self, stream: str, plan: StreamPlan, pool: ClassifierPool, *, origin: str = "") -> None:
         self.stream = stream
         self._plan = plan
+        self._pool = pool
         self._origin = origin
         self._restarts = 0
         self._furthest = 0
-        self._waiting: list[_Waiting] = []
-        self._lanes: dict[FrontEndSpec, Lane] = {}
-        self._by_window: dict[tuple[FrontEndSpec, int], Consumer] = {}
+        self._agenda = Agenda()
+        self._lanes = Lanes(stream)
         self._anchor = Anchor()
         self._meter = Meter(stream, 1, 1)
         self._format: tuple[int, int] | None = None
@@ -105,12 +96,9 @@ class StreamPipeline:
         for levels in self._meter.push(run.samples[known:]):
             self.levels = levels
             if levels.end_sample > self._levels_decided:
-                self._waiting.append(_Waiting(levels.end_sample, 0, levels))
-        mono = down_mix(run.samples)
-        for rank, (spec, lane) in enumerate(self._lanes.items(), 1):
-            self._enqueue(rank, spec, lane.push(mono, run.first_sample))
-        decided = self._decide(min([run.end_sample, *(lane.reached for lane in self._lanes.values())]))
-        return events + self._stamped(decided)
+                self._agenda.add_levels(levels)
+        self._agenda.add_windows(self._lanes.push(down_mix(run.samples), run.first_sample))
+        return events + self._stamped(self._decide(self._lanes.reached(run.end_sample)))
 
     def _placed(self, run: Run, audio_format: tuple[int, int], *, begins: bool) -> list[Event]:
         """Take up the run's place in the index; return what is to be said of it."""
@@ -169,10 +157,7 @@ class StreamPipeline:
         audio_format = self._format or self._ended_format
         if audio_format is None:
             return None
-        begins: dict[str, int] = {}
-        for (spec, number), consumer in self._by_window.items():
-            begin = min(self._lanes[spec].begin_for(number, consumer.decided, self._since), self._furthest)
-            begins[spec.digest] = min(begin, begins.get(spec.digest, begin))
+        begins = self._lanes.begins(self._since, self._furthest)
         levels_begin = min(self._meter.begin_for(self._levels_decided, self._since), self._furthest)
         return PipelineMemory(
             sample_rate=audio_format[0],
@@ -216,8 +201,7 @@ class StreamPipeline:
         if run.first_sample > memory.needed:
             raise ValueError(f"sample {memory.needed} is still needed, but it begins at {run.first_sample}")
         self._build(audio_format)
-        for spec, lane in self._lanes.items():
-            lane.reset(memory.begins.get(spec.digest, memory.needed))
+        self._lanes.restore(memory.begins, memory.needed)
         self._meter.reset(memory.levels_begin)
         self._since, self._levels_decided = memory.since, memory.levels_decided
         for consumer in self._consumers:
@@ -228,6 +212,48 @@ class StreamPipeline:
         kept = {key for consumer in self._consumers for key in consumer.restore(memory.policies, self._new_policy)}
         reason = f"resumed at sample {memory.furthest}"
         return self._stamped([self._running(audio_format, memory.furthest, reason)]), kept
+
+    def pause(self, reason: str) -> list[Event]:
+        """Decide what is there and close what is open: no audio comes for a while, and where it does again, the hole is a gap."""
+        if self.next_sample is None:
+            return []
+        return self._stamped(
+            [*self._finish(flush=True), *self._close_open(max(self.next_sample, self._furthest), reason)]
+        )
+
+    def stretch(self, every: int, reason: str) -> list[Event]:
+        """Classify only each how many-th window of each model's grid from now on (1: all); return what is to be said of it."""
+        self._lanes.stretch(every)
+        return self._stamped([self._status("running", reason, {"stride_factor": every}, self.next_sample)])
+
+    def replan(self, plan: StreamPlan, reason: str) -> list[Event]:
+        """Go over to another plan; what is the same in both goes on untouched.
+
+        Models and policies that are not in it any more, or are others now, close what they have open. A new model begins with the
+        frames that are there for its front end, so that no window is missing where it takes the place of another.
+        """
+        at = max(self.next_sample or 0, self._furthest)
+        known = {consumer.model.name: consumer for consumer in self._consumers}
+        consumers, changed, events = [], [], []
+        for model, parts in plan.models:
+            consumer = known.get(model.name)
+            if consumer is None or consumer.model is not model:
+                consumer = Consumer(model, self._pool.classifier(model), parts, [], decided=at)
+                changed.append(consumer)
+            else:
+                del known[model.name]
+                events += consumer.replan(parts, at, reason, self._new_policy)
+            consumers.append(consumer)
+        for gone in known.values():
+            events += [event for window in self._agenda.windows_of(gone) for event in self._classified(gone, window)]
+            events += [event for policy in gone.policies for event in policy.close(at, reason)]
+        for consumer in changed:
+            consumer.policies = [self._new_policy(part, consumer.model) for part in consumer.components]
+        self._plan, self._consumers = plan, consumers
+        if self._format is None:
+            return self._stamped(events)
+        self._lanes.change(consumers, at)
+        return self._stamped([*events, self._running(self._format, at, reason)])
 
     def abandon(self, reason: str) -> list[Event]:
         """Close what the policies have open, where the path to them has failed: nothing that waits is decided any more."""
@@ -265,48 +291,29 @@ class StreamPipeline:
         self._format = audio_format
         rate, channels = audio_format
         self._meter = Meter(self.stream, rate, channels)
-        self._lanes, self._by_window = {}, {}
-        for consumer in self._consumers:
-            spec = consumer.model.bundle.spec
-            lane = self._lanes.setdefault(spec, Lane(self.stream, rate, spec))
-            number = lane.add(consumer.model.bundle.manifest.window.n_frames, consumer.model.stride_frames)
-            self._by_window[spec, number] = consumer
+        self._lanes.build(rate, self._consumers)
 
     def _reset(self, first_sample: int) -> None:
         self._since = first_sample
         self._decided_until(first_sample)
         self._meter.reset(first_sample)
-        for lane in self._lanes.values():
-            lane.reset(first_sample)
-
-    def _enqueue(self, rank: int, spec: FrontEndSpec, windows: list[ModelWindow]) -> None:
-        for entry in windows:
-            consumer, window = self._by_window[spec, entry.consumer], entry.window
-            if window.end_sample > consumer.decided:
-                self._waiting.append(_Waiting(window.end_sample, rank, (consumer, window)))
+        self._lanes.reset(first_sample)
 
     def _finish(self, *, flush: bool) -> list[Event]:
         """Decide everything that still waits, with ``flush`` also what the resamplers hold back: the audio breaks off here."""
         if flush:
-            for rank, (spec, lane) in enumerate(self._lanes.items(), 1):
-                self._enqueue(rank, spec, lane.flush())
+            self._agenda.add_windows(self._lanes.flush())
         return self._decide(None)
 
     def _decide(self, until: int | None) -> list[Event]:
         """Hand what ends at or before an index (None: everything) to the policies, in order of its end."""
-        entries = sorted(self._waiting, key=lambda entry: (entry.end_sample, entry.rank))
-        ready = len(entries) if until is None else sum(entry.end_sample <= until for entry in entries)
-        self._waiting = entries[ready:]
         events: list[Event] = []
-        for entry in entries[:ready]:
-            if isinstance(entry.item, tuple):
-                consumer, window = entry.item
-                consumer.decided = window.end_sample
-                posterior = self._posterior(consumer, window)
-                events += [event for policy in consumer.policies for event in policy.update(posterior)]
+        for item in self._agenda.until(until):
+            if isinstance(item, tuple):
+                events += self._classified(*item)
             else:
-                self._levels_decided = entry.end_sample
-                events += [event for policy in self._policies() for event in policy.update(entry.item)]
+                self._levels_decided = item.end_sample
+                events += [event for policy in self._policies() for event in policy.update(item)]
         if until is not None:
             self._decided_until(until)
         return events
@@ -317,10 +324,12 @@ class StreamPipeline:
         for consumer in self._consumers:
             consumer.decided = max(consumer.decided, index)
 
-    def _posterior(self, consumer: Consumer, window: FeatureWindow) -> Posterior:
+    def _classified(self, consumer: Consumer, window: FeatureWindow) -> list[Event]:
+        """Put a window to a consumer's model, and the answer to its policies."""
+        consumer.decided = window.end_sample
         self.windows += 1
         bundle = consumer.model.bundle
-        return Posterior(
+        posterior = Posterior(
             self.stream,
             consumer.model.name,
             bundle.labels,
@@ -330,6 +339,7 @@ class StreamPipeline:
             window.sample_rate,
             window.level_dbfs,
         )
+        return [event for policy in consumer.policies for event in policy.update(posterior)]
 
     def _policies(self) -> list[Policy]:
         return [policy for consumer in self._consumers for policy in consumer.policies]

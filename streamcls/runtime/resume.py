@@ -105,6 +105,24 @@ class Resumption:
             if self._waiting:
                 _log.info("streams that go on: %s", ", ".join(sorted(self._waiting)))
 
+    def put(self, checkpoint: Checkpoint) -> None:
+        """Take the last checkpoint of a stream whose source has gone and had nothing left open: a successor may go on with it."""
+        with self._lock:
+            self._findings.pop(checkpoint.stream, None)
+            self._checkpoints.pop(checkpoint.stream, None)
+            self._waiting.pop(checkpoint.stream, None)
+            if checkpoint.state is not None:
+                self._checkpoints[checkpoint.stream] = self._waiting[checkpoint.stream] = checkpoint
+
+    def forget(self, source: str) -> None:
+        """Forget what is kept of a source's streams: none of that name goes on with them."""
+        with self._lock:
+            for stream in [name for name, kept in self._waiting.items() if kept.source == source]:
+                del self._waiting[stream]
+                del self._checkpoints[stream]
+                closings = [_closing(envelope) for envelope in self._findings.pop(stream, [])]
+                self._publish_all(closings, Checkpoint(stream, source, None))
+
     def marks(self, source: str) -> dict[str, Mapping[str, Any]]:
         """Return, by stream, from where a source is to deliver again: for ``SourceContext.marks``."""
         with self._lock:

@@ -42,6 +42,16 @@ class StreamSlot:
         Names of the sources that deliver it, one for each claim.
     marks
         From where the source can deliver again; empty where it cannot.
+    opened
+        Its number among the streams that its worker took on.
+    live
+        Whether its audio is lost where there is no room.
+    arrived_s, shed_s
+        Live audio that was offered, and of it what was thrown away because of overload, in seconds.
+    shed
+        Whether it is given up for now because of overload.
+    every
+        Each how many-th window is classified.
     """
 
     name: str
@@ -62,6 +72,12 @@ class StreamSlot:
     known_to_resume: bool = False
     recorder: EvidenceRecorder | None = None
     tally: StreamTally = field(default_factory=StreamTally)
+    opened: int = 0
+    live: bool = False
+    arrived_s: float = 0.0
+    shed_s: float = 0.0
+    shed: bool = False
+    every: int = 1
 
     def renew(self) -> None:
         """Forget the stream that ended, for the one of the same name that follows it in the inbox."""
@@ -73,6 +89,7 @@ class StreamSlot:
         self.tally = StreamTally()
         self.dropped_samples = self.failures = self.good_pieces = 0
         self.given_up = False
+        self.every = 1
         self.state = "connecting"
 
 

@@ -8,10 +8,11 @@ import re
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from streamcls.config.schema import NAME_PATTERN
 from streamcls.errors import RetryableSourceError, SourceError
+from streamcls.runtime.inbox import Departure, Replan
 from streamcls.runtime.liveness import Beat
 from streamcls.types import Chunk, EndOfStream, Event, StreamStatus
 
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from streamcls.runtime.workers import Worker
     from streamcls.types import StreamItem, StreamState
 
-__all__ = ["Router", "SourceThread"]
+__all__ = ["Replanned", "Router", "SourceThread"]
 
 _log = logging.getLogger("streamcls.source")
 
 _MAX_REFUSED: Final = 1_000
 _LONGEST_SHOWN: Final = 80
 _GOES_ON: Final = frozenset({"running", "gap"})
+_UNMATCHED: Final = "no [[stream]] entry matches it, so nothing is done with it"
 
 
 @dataclass(slots=True)
@@ -38,9 +40,17 @@ class _Route:
     owner: str
     worker: Worker
     slot: StreamSlot
+    plan: StreamPlan
     live: bool = False
     heard_at: float | None = None
     silent: bool = False
+
+
+class Replanned(NamedTuple):
+    """Names of streams: what was done with them."""
+
+    changed: list[str]
+    ended: list[str]
 
 
 class Router:
@@ -99,6 +109,10 @@ class Router:
             route.worker.deliver(route.slot, again, live=live, stop=stop, waiting=beat)
         return route.worker.deliver(route.slot, item, live=live, stop=stop, waiting=beat)
 
+    def stall_after(self, stall_s: float) -> None:
+        """Say of streams that they stall after so many seconds from now on; 0: never."""
+        self._stall_s = stall_s
+
     def tick(self) -> None:
         """Say of every stream that has fallen silent that it stalls; to be called about once a second, from any thread."""
         if not self._stall_s:
@@ -133,6 +147,41 @@ class Router:
         """Publish a state under a name that is no open stream's: a source that has none yet."""
         self._publish(Event("stream.status", name, {"state": state, "reason": reason}))
 
+    def replan(self, plan: Callable[[str], StreamPlan | None], reason: str) -> Replanned:
+        """Go over to other plans; streams whose plan stays the same notice nothing.
+
+        Each of the others takes its new plan between two pieces of its audio, or ends where no ``[[stream]]`` matches it any more.
+        """
+        done = Replanned([], [])
+        with self._lock:
+            self._plan = plan
+            self._refused.clear()
+            for name, route in list(self._routes.items()):
+                new = plan(name)
+                if new is None:
+                    route.worker.put(route.slot, Departure(reason))
+                    del self._routes[name]
+                    done.ended.append(name)
+                elif new != route.plan:
+                    route.worker.put(route.slot, Replan(new, reason))
+                    route.plan = new
+                    done.changed.append(name)
+        return done
+
+    def leave(self, owner: str, reason: str, timeout_s: float) -> bool:
+        """End the streams of a source that has stopped, so that another of its name can go on with them; whether that was done in time.
+
+        What they have open is closed. Those that can resume leave a checkpoint with the resumption.
+        """
+        marks = []
+        with self._lock:
+            for name, route in [(n, r) for n, r in self._routes.items() if r.owner == owner]:
+                del self._routes[name]
+                marks.append(Departure(reason))
+                route.worker.put(route.slot, marks[-1])
+        deadline = self._clock() + timeout_s
+        return all(mark.done.wait(max(0.0, deadline - self._clock())) for mark in marks)
+
     def streams_of(self, owner: str) -> list[str]:
         """Return the names of a source's open streams."""
         with self._lock:
@@ -149,13 +198,14 @@ class Router:
             return None
         plan = self._plan(item.stream)
         if plan is None:
-            self._refuse(item.stream, "no [[stream]] entry matches it, so nothing is done with it")
+            self._refuse(item.stream, _UNMATCHED)
             return None
         worker = next((worker for worker in self._workers if worker.has(item.stream)), None)
         if worker is None:
             worker = min(self._workers, key=len)
         origin = self._epoch if live else ""
-        route = self._routes[item.stream] = _Route(owner, worker, worker.open(item.stream, plan, origin, owner), live)
+        slot = worker.open(item.stream, plan, origin, owner)
+        route = self._routes[item.stream] = _Route(owner, worker, slot, plan, live)
         self._refused.discard(item.stream)
         return route
 

@@ -9,24 +9,26 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from streamcls.runtime.inbox import Inbox
+from streamcls.audio import Run
+from streamcls.runtime.inbox import Departure, Inbox, Replan
+from streamcls.runtime.keeping import Keeper
 from streamcls.runtime.liveness import BEAT_S, Beat
-from streamcls.runtime.memory import PipelineMemory
+from streamcls.runtime.pace import PaceMeter
 from streamcls.runtime.pipeline import StreamPipeline
-from streamcls.runtime.resume import STATE_VERSION, publish_each
-from streamcls.runtime.slot import StreamSlot, recorded, resume_clips
-from streamcls.runtime.tally import ModelTally, TalliedClassifier
-from streamcls.types import Checkpoint, Chunk, EndOfStream, Event, StreamStatus
+from streamcls.runtime.pool import Classifiers
+from streamcls.runtime.resume import publish_each
+from streamcls.runtime.slot import StreamSlot, recorded
+from streamcls.types import Chunk, EndOfStream, Event, StreamStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection
 
-    from streamcls.audio import Run
-    from streamcls.interfaces import Classifier
     from streamcls.runtime.evidence import EvidenceRecorder
-    from streamcls.runtime.inbox import Piece
-    from streamcls.runtime.models import LoadedModel, StreamPlan
+    from streamcls.runtime.inbox import Mark, Piece
+    from streamcls.runtime.models import StreamPlan
+    from streamcls.runtime.pace import Pace
     from streamcls.runtime.resume import PublishAll, Resumption
+    from streamcls.runtime.tally import ModelTally
     from streamcls.types import StreamItem
 
 __all__ = ["Worker"]
@@ -38,6 +40,8 @@ _PIECE_S: Final = 0.5
 _MOST_FAILURES: Final = 5
 _WELL_AGAIN: Final = 1_000
 _LOST_STATES: Final = frozenset({"retrying", "failed"})
+_SHED: Final = "shed"
+_OVERLOAD: Final = "overload"
 
 
 class Worker(threading.Thread):
@@ -79,19 +83,22 @@ class Worker(threading.Thread):
         super().__init__(name=f"worker-{number}", daemon=True)
         self._beat = beat or Beat(self.name, math.inf, clock)
         self._publish = publish
-        self._publish_all = publish_all or publish_each(publish)
-        self._resumption = resumption
-        self._checkpoint_s = checkpoint_s
-        self._history_s = history_s
+        self._keeper = Keeper(
+            publish_all or publish_each(publish),
+            resumption,
+            checkpoint_s=checkpoint_s,
+            history_s=history_s,
+            clock=clock,
+        )
         self._recorder = recorder
-        self._clock = clock
         self._buffer_s = buffer_s
         self._changed = threading.Condition()
         self._slots: dict[str, StreamSlot] = {}
         self._ready: deque[StreamSlot] = deque()
-        self._unsaved: dict[str, StreamSlot] = {}
-        self._classifiers: dict[str, Classifier] = {}
-        self.models: dict[str, ModelTally] = {}
+        self._classifiers = Classifiers()
+        self._opened = 0
+        self._meter = PaceMeter()
+        self._stretch, self._stretch_reason = 1, ""
         self._closing: str | None = None
         self._drain_until = 0.0
         self.failure: BaseException | None = None
@@ -99,19 +106,20 @@ class Worker(threading.Thread):
     def __len__(self) -> int:
         return len(self._slots)
 
-    def classifier(self, model: LoadedModel) -> Classifier:
-        """Return this worker's classifier for a model, made when first asked for."""
-        if model.name not in self._classifiers:
-            tally = self.models.setdefault(model.name, ModelTally())
-            self._classifiers[model.name] = TalliedClassifier(model.classifier(), tally)
-        return self._classifiers[model.name]
+    @property
+    def models(self) -> dict[str, ModelTally]:
+        """What each model cost, by its name."""
+        return self._classifiers.tallies
 
     def open(self, name: str, plan: StreamPlan, origin: str, source: str = "") -> StreamSlot:
         """Take a stream of a source on. One whose end still waits goes on in its slot, so that its events stay in order."""
         with self._changed:
             slot = self._slots.get(name)
-            if slot is None:
-                slot = self._slots[name] = StreamSlot(name, plan, origin, Inbox(self._buffer_s))
+            if slot is not None:
+                slot.inbox.put(Replan(plan, "it began anew"))
+            else:
+                self._opened += 1
+                slot = self._slots[name] = StreamSlot(name, plan, origin, Inbox(self._buffer_s), opened=self._opened)
             slot.claims += 1
             slot.sources.append(source)
         return slot
@@ -134,6 +142,12 @@ class Worker(threading.Thread):
         is room or ``stop`` is set, and says so to ``waiting``. Returns False where the item was not taken.
         """
         with self._changed:
+            if isinstance(item, Chunk):
+                slot.live = live
+                if live:
+                    self._meter.arrived(slot, item)
+                    if slot.shed:
+                        return False
             while not slot.inbox.offer(item):
                 if live and isinstance(item, Chunk):
                     slot.dropped_samples += len(item.samples)
@@ -143,11 +157,48 @@ class Worker(threading.Thread):
                 self._changed.wait(0.1)
                 if waiting is not None:
                     waiting(f"stream {slot.name}: no room at {self.name}")
-            if not slot.queued:
-                slot.queued = True
-                self._ready.append(slot)
-                self._changed.notify_all()
+            self._queue(slot)
         return True
+
+    def put(self, slot: StreamSlot, mark: Mark) -> None:
+        """Put a word of the daemon's behind what waits of a stream; there is always room for it."""
+        with self._changed:
+            slot.inbox.put(mark)
+            self._queue(slot)
+
+    def stretch(self, every: int, reason: str) -> None:
+        """Classify only each how many-th window of the live streams from now on (1: all); each of them says so."""
+        self._stretch, self._stretch_reason = every, reason
+
+    def shed(self, names: Collection[str], reason: str) -> None:
+        """Give live streams up until they are restored: their audio is thrown away and counted, what they have open is closed."""
+        with self._changed:
+            for slot in [self._slots[name] for name in names if name in self._slots]:
+                if slot.live and not slot.shed:
+                    slot.shed = True
+                    slot.shed_s += slot.inbox.discard()
+                    slot.inbox.put(StreamStatus(slot.name, _SHED, reason))
+                    self._queue(slot)
+
+    def restore(self, names: Collection[str], reason: str) -> None:
+        """Take streams up again that were shed."""
+        with self._changed:
+            for slot in [self._slots[name] for name in names if name in self._slots]:
+                if slot.shed:
+                    slot.shed = False
+                    slot.inbox.put(StreamStatus(slot.name, "running", reason, {"shed_s": round(slot.shed_s, 3)}))
+                    self._queue(slot)
+
+    def pace(self) -> Pace:
+        """Say how it fares; from any thread."""
+        with self._changed:
+            return self._meter.pace(self._slots.values(), self._classifiers.seconds, self._stretch)
+
+    def _queue(self, slot: StreamSlot) -> None:
+        if not slot.queued:
+            slot.queued = True
+            self._ready.append(slot)
+            self._changed.notify_all()
 
     def finish(self, reason: str, drain_s: float) -> None:
         """Classify what waits, for at most ``drain_s`` seconds, then close every stream and end the thread."""
@@ -163,7 +214,7 @@ class Worker(threading.Thread):
                 slot, piece = turn
                 self._beat(f"stream {slot.name}")
                 if piece is None:
-                    self._publish_all_of(slot, (), at_once=True)
+                    self._keeper.publish(slot, (), at_once=True)
                 else:
                     self._work(slot, piece)
             self._close_all()
@@ -172,9 +223,7 @@ class Worker(threading.Thread):
             _log.critical("%s stopped", self.name, exc_info=True)
             raise
         finally:
-            for name, classifier in self._classifiers.items():
-                self._beat(f"the end of model {name}")
-                classifier.close()
+            self._classifiers.close(lambda name: self._beat(f"the end of model {name}"))
             self._beat.rest()
 
     def _next(self) -> tuple[StreamSlot, Piece | None] | None:
@@ -185,7 +234,7 @@ class Worker(threading.Thread):
                 self._beat()
                 if self._closing is not None and time.monotonic() >= self._drain_until:
                     return None
-                if (overdue := self._overdue()) is not None:
+                if (overdue := self._keeper.overdue()) is not None:
                     return overdue, None
                 while self._ready:
                     slot = self._ready.popleft()
@@ -198,22 +247,18 @@ class Worker(threading.Thread):
                         return slot, piece
                 if self._closing is not None:
                     return None
-                wait_s = min(BEAT_S, self._checkpoint_s - quiet_s) if self._unsaved else BEAT_S
+                unsaved, limit_s = self._keeper.next_unsaved(), self._keeper.checkpoint_s
+                wait_s = min(BEAT_S, limit_s - quiet_s) if unsaved is not None else BEAT_S
                 quiet_s = 0.0 if self._changed.wait(wait_s) else quiet_s + wait_s
-                if self._unsaved and quiet_s >= self._checkpoint_s:
-                    return next(iter(self._unsaved.values())), None
-
-    def _overdue(self) -> StreamSlot | None:
-        """Return the stream that waits longest for a checkpoint, once that is due: nothing of it comes, and others leave no pause."""
-        slot = next(iter(self._unsaved.values()), None)
-        if slot is None or slot.checkpointed_at is None:
-            return None
-        return slot if self._clock() - slot.checkpointed_at >= self._checkpoint_s else None
+                if unsaved is not None and quiet_s >= limit_s:
+                    return unsaved, None
 
     def _work(self, slot: StreamSlot, piece: Piece) -> None:
+        if isinstance(piece, Replan):
+            self._replan(slot, piece.plan)
         if slot.given_up:
-            if isinstance(piece, EndOfStream):
-                self._forget(slot)
+            if isinstance(piece, (EndOfStream, Departure)):
+                self._forget(slot, piece)
             return
         began = time.monotonic()
         try:
@@ -226,85 +271,62 @@ class Worker(threading.Thread):
             slot.good_pieces += 1
             if slot.good_pieces >= _WELL_AGAIN:
                 slot.failures = 0
-        audio_s = 0.0 if isinstance(piece, (EndOfStream, StreamStatus)) else len(piece.samples) / piece.sample_rate
+        audio_s = len(piece.samples) / piece.sample_rate if isinstance(piece, Run) else 0.0
         windows = 0 if slot.pipeline is None else slot.pipeline.windows
-        slot.tally.note(audio_s, windows, began, time.monotonic())
-        self._publish_all_of(slot, events)
+        now = time.monotonic()
+        slot.tally.note(audio_s, windows, began, now)
+        if isinstance(piece, Departure):
+            self._keeper.hand_back(slot, events)
+        else:
+            self._keeper.publish(slot, events)
         if slot.recorder is not None:
             slot.recorder.hand_over()
-        if isinstance(piece, EndOfStream):
-            self._forget(slot)
+        self._meter.worked(slot, audio_s, time.monotonic() - began)
+        if isinstance(piece, (EndOfStream, Departure)):
+            self._forget(slot, piece)
 
-    def _publish_all_of(self, slot: StreamSlot, events: Sequence[Event], *, at_once: bool = False) -> None:
-        """Publish what a piece gave, with a checkpoint where one is due: the journal has both or neither."""
-        journaled = any(not event.kind.endswith(".window") for event in events)
-        now = self._clock()
-        due = slot.checkpointed_at is None or now - slot.checkpointed_at >= self._checkpoint_s
-        resumes = bool(slot.marks) or slot.known_to_resume
-        checkpoint = self._checkpoint(slot) if resumes and (journaled or due or at_once) else None
-        if checkpoint is not None:
-            slot.checkpointed_at = now
-        if resumes and checkpoint is None and not at_once:
-            self._unsaved[slot.name] = slot
-        else:
-            self._unsaved.pop(slot.name, None)
-        if events or checkpoint is not None:
-            self._publish_all(events, checkpoint)
-
-    def _checkpoint(self, slot: StreamSlot) -> Checkpoint | None:
-        memory = slot.pipeline.remember() if slot.pipeline is not None else None
-        if memory is None:
-            return None
-        history_s = self._history_s if slot.recorder is not None else 0.0
-        wanted = max(memory.since, memory.needed - round(history_s * memory.sample_rate))
-        if slot.recorder is not None and slot.recorder.needs_from is not None:
-            wanted = min(wanted, slot.recorder.needs_from)
-        mark = slot.marks.newest(memory.needed, wanted)
-        state = {"version": STATE_VERSION, "mark": dict(mark), "pipeline": memory.model_dump()} if mark else None
-        if state is not None and slot.recorder is not None:
-            state["evidence"] = slot.recorder.state()
-        if state is None and not slot.known_to_resume:
-            return None
-        slot.known_to_resume = state is not None
-        return Checkpoint(slot.name, slot.sources[0], state)
-
-    def _resumed(self, slot: StreamSlot, pipeline: StreamPipeline, run: Run) -> list[Event]:
-        """Go on where the daemon before this one was, if it was anywhere, or say why not."""
-        resumption = self._resumption
-        state = resumption.take(slot.name, slot.sources[0]) if resumption is not None else None
-        if resumption is None or state is None:
-            return []
-        slot.known_to_resume = True
-        try:
-            memory = PipelineMemory.model_validate(state)
-            events, kept = pipeline.resume(memory, run)
-        except ValueError as error:
-            reason = f"it cannot go on where it was: {error}"
-            _log.warning("stream %s: %s", slot.name, reason)
-            return [*resumption.lost(slot.name), *pipeline.status(StreamStatus(slot.name, "gap", reason))]
-        if slot.recorder is not None:
-            resume_clips(slot.recorder, resumption.evidence(slot.name))
-        return [*resumption.lost(slot.name, kept, memory.begun), *events]
+    def _replan(self, slot: StreamSlot, plan: StreamPlan) -> None:
+        """Begin with another plan; a stream that was given up gets another chance."""
+        slot.plan, slot.given_up, slot.failures = plan, False, 0
+        self._classifiers.keep(model for one in self.slots() for model, _ in one.plan.models)
 
     def _events(self, slot: StreamSlot, piece: Piece) -> list[Event]:
         if slot.pipeline is None:
-            slot.pipeline = StreamPipeline(slot.name, slot.plan, self, origin=slot.origin)
-            slot.recorder = slot.recorder or self._recorder(slot.name)
+            slot.pipeline = StreamPipeline(slot.name, slot.plan, self._classifiers, origin=slot.origin)
+        if not isinstance(piece, Replan) and slot.plan.evidence != (slot.recorder is not None):
+            slot.recorder = self._recorder(slot.name) if slot.plan.evidence else None
         pipeline = slot.pipeline
-        if isinstance(piece, EndOfStream):
-            slot.state = "ended"
-            return recorded(slot, pipeline.close("end of stream", flush=True), "end of stream")
-        if isinstance(piece, StreamStatus):
-            slot.state = piece.state
-            lost = piece.state in _LOST_STATES
-            closed = recorded(slot, pipeline.close("source lost"), "source lost") if lost else []
-            return [*closed, *pipeline.status(piece)]
+        match piece:
+            case EndOfStream():
+                slot.state = "ended"
+                return recorded(slot, pipeline.close("end of stream", flush=True), "end of stream")
+            case Departure(reason=reason):
+                slot.state = "ended"
+                resumes = bool(slot.marks)
+                return recorded(slot, pipeline.close(reason, flush=not resumes, resumes=resumes), reason)
+            case Replan(plan=plan, reason=reason):
+                return recorded(slot, pipeline.replan(plan, reason), "" if plan.evidence else reason)
+            case StreamStatus():
+                return self._status(slot, pipeline, piece)
         slot.state = "running"
         slot.marks.add(piece)
-        resumed = self._resumed(slot, pipeline, piece)
+        resumed = self._keeper.resumed(slot, pipeline, piece)
         if slot.recorder is not None:
             slot.recorder.push(piece)
-        return recorded(slot, [*resumed, *pipeline.push(piece)])
+        stretched: list[Event] = []
+        if slot.live and slot.every != self._stretch:
+            slot.every = self._stretch
+            stretched = pipeline.stretch(self._stretch, self._stretch_reason)
+        return recorded(slot, [*resumed, *stretched, *pipeline.push(piece)])
+
+    @staticmethod
+    def _status(slot: StreamSlot, pipeline: StreamPipeline, status: StreamStatus) -> list[Event]:
+        slot.state, closed = status.state, []
+        if status.state in _LOST_STATES:
+            closed = recorded(slot, pipeline.close("source lost"), "source lost")
+        elif status.state == _SHED:
+            closed = recorded(slot, pipeline.pause(_OVERLOAD), _OVERLOAD)
+        return [*closed, *pipeline.status(status)]
 
     def _failed(self, slot: StreamSlot, error: Exception) -> None:
         """Begin the stream anew with its next piece, or give it up where that keeps failing."""
@@ -345,15 +367,17 @@ class Worker(threading.Thread):
                 except Exception:  # noqa: BLE001 - as above
                     _log.exception("stream %s: closing it raised", slot.name)
                     continue
-                self._publish_all_of(slot, recorded(slot, events, reason), at_once=True)
+                self._keeper.publish(slot, recorded(slot, events, reason), at_once=True)
             if slot.recorder is not None:
                 slot.recorder.hand_over()
 
-    def _forget(self, slot: StreamSlot) -> None:
+    def _forget(self, slot: StreamSlot, piece: EndOfStream | Departure) -> None:
         with self._changed:
             slot.claims -= 1
             if slot.claims:
                 slot.renew()
             else:
                 del self._slots[slot.name]
-                self._unsaved.pop(slot.name, None)
+                self._keeper.forget(slot)
+        if isinstance(piece, Departure):
+            piece.done.set()

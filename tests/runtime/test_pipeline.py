@@ -3,167 +3,55 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from core_bundles import MANIFEST, write_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opinions import check_lives
-from pydantic import BaseModel
 from signals import chunkings, noise, programme, real_signal
+from witness import (
+    WITNESS,
+    component,
+    four_models,
+    pipeline_of,
+    push_in_pieces,
+    run_of,
+    statuses,
+    told,
+)
 
 from streamcls.audio import Run
 from streamcls.bus.wire import to_json
-from streamcls.config.resolve import ResolvedComponent
 from streamcls.frontend import StreamingFrontEnd
 from streamcls.inference import load_bundle
 from streamcls.runtime.models import LoadedModel, StreamPlan
 from streamcls.runtime.offline import OfflinePool, classify_chunks
 from streamcls.runtime.pipeline import StreamPipeline
-from streamcls.types import Chunk, Event, FeatureWindow, FloatArray, Levels, ModelInfo, Posterior, StreamStatus
+from streamcls.types import Chunk, Event, FloatArray, StreamStatus
 from streamcls_genre.policy import GenrePolicy
 from streamcls_moderation.policy import ModerationPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from streamcls.interfaces import BundleView, PolicyContext
-
-
-class FormulaBackend:
-    """Stands for an inference library: the outputs are a fixed function of the window, sensitive to every bit of it."""
-
-    name: ClassVar[str] = "formula"
-
-    def load(self, bundle: BundleView) -> FormulaBackend:
-        self.n_labels = bundle.n_labels
-        return self
-
-    @classmethod
-    def unavailable(cls) -> str:
-        return ""
-
-    def logits(self, window: FeatureWindow) -> FloatArray:
-        flat = window.features.astype(np.float64).reshape(-1)
-        return np.array([np.sin(flat.sum() * (k + 1) * 0.001) * 3 for k in range(self.n_labels)], np.float32)
-
-    def close(self) -> None:
-        pass
-
-
-class Everything(BaseModel):
-    """No settings."""
-
-
-class Witness:
-    """A policy of a third party: says everything that it is told, in the order in which it is told."""
-
-    name: ClassVar[str] = "witness"
-    Config: ClassVar[type[BaseModel]] = Everything
-
-    def __init__(self, config: Everything, context: PolicyContext) -> None:
-        self.context = context
-        self.closed = False
-
-    @classmethod
-    def accepts(cls, config: Everything, model: ModelInfo) -> bool:
-        return True
-
-    def update(self, item: Posterior | Levels) -> list[Event]:
-        what = "levels" if isinstance(item, Levels) else "posterior"
-        values = item.rms_dbfs if isinstance(item, Levels) else item.values.tolist()
-        return [self._say(what, item.end_sample, values=values, first=item.first_sample)]
-
-    def gap(self, first_sample: int, end_sample: int) -> list[Event]:
-        return [self._say("gap", first_sample, until=end_sample)]
-
-    def close(self, at_sample: int, reason: str) -> list[Event]:
-        return [self._say("close", at_sample, reason=reason)]
-
-    def _say(self, what: str, at: int, **more: Any) -> Event:
-        assert not self.closed, "a policy that was closed is not used again"
-        self.closed = what == "close"
-        data = {"what": what, "at": at, "model": self.context.model.name, "origin": self.context.origin, **more}
-        return Event("witness", self.context.stream, data, sample=at)
-
-
-WITNESS = ResolvedComponent("witness", "witness", Witness, Everything())
-
-
-def _component(policy: type, **keys: object) -> ResolvedComponent:
-    return ResolvedComponent(policy.name, policy.name, policy, policy.Config.model_validate(keys))
-
-
-def _manifest(rate: int, n_frames: int = 10, stride: int = 5) -> str:
-    return (
-        MANIFEST.replace("sample_rate = 16000", f"sample_rate = {rate}")
-        .replace("fmax = 8000", f"fmax = {rate // 2}")
-        .replace("n_frames = 10", f"n_frames = {n_frames}")
-        .replace("stride_frames = 5", f"stride_frames = {stride}")
-        .replace("[1, 10, 40, 1]", f"[1, {n_frames}, 40, 1]")
-    )
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedModel]:
-    """Return two models that share a front end at 16 kHz and two of other rates."""
-    folder = tmp_path_factory.mktemp("models")
-    made = {}
-    for name, rate, n_frames, stride in (
-        ("a16", 16_000, 30, 7),
-        ("b16", 16_000, 11, 5),
-        ("c22", 22_050, 20, 6),
-        ("d8", 8000, 12, 12),
-    ):
-        bundle = load_bundle(write_bundle(folder / name, manifest=_manifest(rate, n_frames, stride)))
-        made[name] = LoadedModel(name, bundle, FormulaBackend(), stride)
-    return made
-
-
-def _pipeline(
-    models: list[LoadedModel], *components: ResolvedComponent, origin: str = "", **tags: str
-) -> StreamPipeline:
-    parts = components or (WITNESS,)
-    return StreamPipeline(
-        "radio", StreamPlan(tuple((model, parts) for model in models), tags), OfflinePool(), origin=origin
-    )
-
-
-def _run(samples: FloatArray, first: int = 0, rate: int = 16_000, captured_at: float | None = None) -> Run:
-    return Run(samples if samples.ndim == 2 else samples[:, None], rate, first, captured_at)
-
-
-def _push_in_pieces(
-    pipeline: StreamPipeline, samples: FloatArray, sizes: list[int], first: int = 0, rate: int = 16_000
-) -> list[Event]:
-    events, position, turn = [], 0, 0
-    while position < len(samples):
-        n = sizes[turn % len(sizes)]
-        events += pipeline.push(_run(samples[position : position + n], first + position, rate))
-        position, turn = position + n, turn + 1
-    return events
-
-
-def _said(events: list[Event], *what: str) -> list[dict]:
-    return [dict(event.data) for event in events if event.kind == "witness" and event.data["what"] in what]
-
-
-def _statuses(events: list[Event]) -> list[dict]:
-    return [dict(event.data) for event in events if event.kind == "stream.status"]
+    return four_models(tmp_path_factory.mktemp("models"))
 
 
 def test_a_stream_says_that_it_runs_with_its_format_models_and_tags(models: dict[str, LoadedModel]) -> None:
-    pipeline = _pipeline([models["a16"]], format="jazz")
-    (running,) = _statuses(pipeline.push(_run(noise(100, channels=2), 5000)))
+    pipeline = pipeline_of([models["a16"]], format="jazz")
+    (running,) = statuses(pipeline.push(run_of(noise(100, channels=2), 5000)))
     assert running["state"] == "running"
     assert running["reason"] == "16000 Hz, 2 channels"
     assert (running["sample_rate"], running["channels"], running["first_sample"]) == (16_000, 2, 5000)
     assert running["models"] == [{"name": "a16", "version": "1.2", "sha256": models["a16"].bundle.digest}]
     assert running["tags"] == {"format": "jazz"}
     assert pipeline.next_sample == 5100
-    assert _statuses(pipeline.push(_run(noise(100, channels=2), 5100))) == []
+    assert statuses(pipeline.push(run_of(noise(100, channels=2), 5100))) == []
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
@@ -175,15 +63,15 @@ def test_everything_and_its_order_is_the_same_for_any_chunking(
     """Four models at three rates: levels and windows of all of them, in the order in which they end."""
     samples = programme(rate, 3.2)[:, None]
     used = [models[name] for name in ("a16", "c22", "b16", "d8")]
-    whole, streamed = _pipeline(used), _pipeline(used)
-    expected = whole.push(_run(samples, first, rate)) + whole.close("end", flush=True)
-    got = _push_in_pieces(streamed, samples, sizes, first, rate) + streamed.close("end", flush=True)
+    whole, streamed = pipeline_of(used), pipeline_of(used)
+    expected = whole.push(run_of(samples, first, rate)) + whole.close("end", flush=True)
+    got = push_in_pieces(streamed, samples, sizes, first, rate) + streamed.close("end", flush=True)
     assert got == expected
-    ends = [said["at"] for said in _said(expected, "levels", "posterior")]
+    ends = [said["at"] for said in told(expected, "levels", "posterior")]
     assert ends == sorted(ends)
-    assert {said["model"] for said in _said(expected, "posterior")} == {"a16", "b16", "c22", "d8"}
+    assert {said["model"] for said in told(expected, "posterior")} == {"a16", "b16", "c22", "d8"}
     assert (streamed.windows, streamed.gaps) == (whole.windows, 0)
-    assert whole.windows == len(_said(expected, "posterior"))
+    assert whole.windows == len(told(expected, "posterior"))
 
 
 @settings(max_examples=12, deadline=None)
@@ -195,10 +83,10 @@ def test_gaps_and_steps_back_give_the_same_events_for_any_chunking(
     models: dict[str, LoadedModel], sizes: list[int], holes: list[tuple[int, int]]
 ) -> None:
     used = [models["a16"], models["c22"]]
-    genre = _component(GenrePolicy, min_duration_s=0.5, smooth_s=0, enter=0.4)
-    parts = (WITNESS, genre, _component(ModerationPolicy, labels={"rock": {"k": 1, "n": 1}}))
+    genre = component(GenrePolicy, min_duration_s=0.5, smooth_s=0, enter=0.4)
+    parts = (WITNESS, genre, component(ModerationPolicy, labels={"rock": {"k": 1, "n": 1}}))
     samples = programme(44_100, 6.0)[:, None]
-    whole, streamed = _pipeline(used, *parts), _pipeline(used, *parts)
+    whole, streamed = pipeline_of(used, *parts), pipeline_of(used, *parts)
     expected: list[Event] = []
     got: list[Event] = []
     position = first = 0
@@ -206,8 +94,8 @@ def test_gaps_and_steps_back_give_the_same_events_for_any_chunking(
         stretch = samples[position : position + heard]
         if not len(stretch):
             break
-        expected += whole.push(_run(stretch, first, 44_100))
-        got += _push_in_pieces(streamed, stretch, sizes, first, 44_100)
+        expected += whole.push(run_of(stretch, first, 44_100))
+        got += push_in_pieces(streamed, stretch, sizes, first, 44_100)
         position += len(stretch)
         first = max(0, first + len(stretch) + hole)
     expected += whole.close("end", flush=True)
@@ -226,12 +114,12 @@ def test_real_music_gives_the_same_genre_and_moderation_events_for_any_chunking(
 ) -> None:
     samples = real_signal("gtzan_full30/blues/*.ogg", 12.0)[:, None]
     parts = (
-        _component(GenrePolicy, min_duration_s=1, enter=0.4),
-        _component(ModerationPolicy, labels={"jazz": {"enter": 0.5}}),
+        component(GenrePolicy, min_duration_s=1, enter=0.4),
+        component(ModerationPolicy, labels={"jazz": {"enter": 0.5}}),
     )
-    whole, streamed = (_pipeline([models["c22"], models["a16"]], *parts) for _ in range(2))
-    expected = whole.push(_run(samples, 0, 22_050)) + whole.close("end", flush=True)
-    got = _push_in_pieces(streamed, samples, sizes, 0, 22_050) + streamed.close("end", flush=True)
+    whole, streamed = (pipeline_of([models["c22"], models["a16"]], *parts) for _ in range(2))
+    expected = whole.push(run_of(samples, 0, 22_050)) + whole.close("end", flush=True)
+    got = push_in_pieces(streamed, samples, sizes, 0, 22_050) + streamed.close("end", flush=True)
     assert [to_json(event.data) for event in got] == [to_json(event.data) for event in expected]
     assert {event.kind for event in expected} >= {
         "genre.window",
@@ -246,19 +134,19 @@ def test_real_music_gives_the_same_genre_and_moderation_events_for_any_chunking(
 def test_a_gap_is_announced_counted_and_told_to_the_policies_after_what_was_heard_before_it(
     models: dict[str, LoadedModel],
 ) -> None:
-    pipeline = _pipeline([models["a16"], models["c22"]])
-    pipeline.push(_run(noise(50_000)))
-    events = pipeline.push(_run(noise(30_000), 60_000))
-    gap = next(data for data in _statuses(events) if data["state"] == "gap")
+    pipeline = pipeline_of([models["a16"], models["c22"]])
+    pipeline.push(run_of(noise(50_000)))
+    events = pipeline.push(run_of(noise(30_000), 60_000))
+    gap = next(data for data in statuses(events) if data["state"] == "gap")
     assert gap["reason"] == "10000 samples are missing"
     assert (gap["first_sample"], gap["end_sample"], gap["sample_rate"]) == (50_000, 60_000, 16_000)
     assert (pipeline.gaps, pipeline.lost_samples, pipeline.next_sample) == (1, 10_000, 90_000)
-    assert [(said["at"], said["until"]) for said in _said(events, "gap")] == [(50_000, 60_000)] * 2
+    assert [(said["at"], said["until"]) for said in told(events, "gap")] == [(50_000, 60_000)] * 2
     kinds = [event.data.get("what", event.data.get("state")) for event in events]
     before, after = events[: kinds.index("gap")], events[kinds.index("gap") :]
-    assert all(said["at"] <= 50_000 for said in _said(before, "levels", "posterior"))
-    assert all(said["first"] >= 60_000 for said in _said(after, "levels", "posterior"))
-    assert [said["at"] for said in _said(after, "close")] == []
+    assert all(said["at"] <= 50_000 for said in told(before, "levels", "posterior"))
+    assert all(said["first"] >= 60_000 for said in told(after, "levels", "posterior"))
+    assert [said["at"] for said in told(after, "close")] == []
 
 
 def test_samples_that_are_no_numbers_are_a_gap_and_spoil_nothing(models: dict[str, LoadedModel]) -> None:
@@ -281,12 +169,12 @@ def test_samples_that_are_no_numbers_are_a_gap_and_spoil_nothing(models: dict[st
 
 def test_every_window_that_lies_wholly_in_intact_audio_is_classified(models: dict[str, LoadedModel]) -> None:
     """Also those that end shortly before a gap, where the resampler still holds back their last samples."""
-    whole, holed = _pipeline([models["c22"]]), _pipeline([models["c22"]])
+    whole, holed = pipeline_of([models["c22"]]), pipeline_of([models["c22"]])
     samples = noise(120_000)
-    every = _said(whole.push(_run(samples)) + whole.close("end", flush=True), "posterior")
-    got = _said(
-        holed.push(_run(samples[:50_000]))
-        + holed.push(_run(samples[60_000:], 60_000))
+    every = told(whole.push(run_of(samples)) + whole.close("end", flush=True), "posterior")
+    got = told(
+        holed.push(run_of(samples[:50_000]))
+        + holed.push(run_of(samples[60_000:], 60_000))
         + holed.close("end", flush=True),
         "posterior",
     )
@@ -297,10 +185,10 @@ def test_every_window_that_lies_wholly_in_intact_audio_is_classified(models: dic
 
 
 def test_windows_in_intact_audio_are_the_same_with_and_without_a_gap(models: dict[str, LoadedModel]) -> None:
-    whole, holed = _pipeline([models["a16"]]), _pipeline([models["a16"]])
+    whole, holed = pipeline_of([models["a16"]]), pipeline_of([models["a16"]])
     samples = noise(160_000)
-    every = {said["at"]: said for said in _said(whole.push(_run(samples)), "posterior")}
-    got = _said(holed.push(_run(samples[:70_001])) + holed.push(_run(samples[71_111:], 71_111)), "posterior")
+    every = {said["at"]: said for said in told(whole.push(run_of(samples)), "posterior")}
+    got = told(holed.push(run_of(samples[:70_001])) + holed.push(run_of(samples[71_111:], 71_111)), "posterior")
     assert got == [said for said in every.values() if said["at"] <= 70_001 or said["first"] >= 71_111]
 
 
@@ -308,76 +196,78 @@ def test_windows_in_intact_audio_are_the_same_with_and_without_a_gap(models: dic
 def test_a_change_of_format_closes_what_is_open_and_begins_anew(
     models: dict[str, LoadedModel], rate: int, channels: int
 ) -> None:
-    pipeline = _pipeline([models["a16"]])
-    pipeline.push(_run(noise(40_000)))
-    events = pipeline.push(_run(noise(50_000, channels=2)[:, :channels], 40_000, rate))
-    assert [(said["at"], said["reason"]) for said in _said(events, "close")] == [(40_000, "format changed")]
-    (running,) = _statuses(events)
+    pipeline = pipeline_of([models["a16"]])
+    pipeline.push(run_of(noise(40_000)))
+    events = pipeline.push(run_of(noise(50_000, channels=2)[:, :channels], 40_000, rate))
+    assert [(said["at"], said["reason"]) for said in told(events, "close")] == [(40_000, "format changed")]
+    (running,) = statuses(events)
     assert (running["state"], running["sample_rate"], running["channels"]) == ("running", rate, channels)
-    assert all(said["first"] >= 40_000 for said in _said(events, "posterior"))
-    assert _said(events, "posterior")
+    assert all(said["first"] >= 40_000 for said in told(events, "posterior"))
+    assert told(events, "posterior")
 
 
 def test_an_index_that_goes_back_closes_what_is_open_and_gives_new_findings_new_ids(
     models: dict[str, LoadedModel],
 ) -> None:
-    genre = _component(GenrePolicy, min_duration_s=0.1, smooth_s=0, enter=0.0, leave=0.0)
-    pipeline = _pipeline([models["a16"]], genre, WITNESS)
+    genre = component(GenrePolicy, min_duration_s=0.1, smooth_s=0, enter=0.0, leave=0.0)
+    pipeline = pipeline_of([models["a16"]], genre, WITNESS)
     samples = noise(40_000)
-    events = pipeline.push(_run(samples))
-    again = pipeline.push(_run(samples))
-    gap = next(data for data in _statuses(again) if data["state"] == "gap")
+    events = pipeline.push(run_of(samples))
+    again = pipeline.push(run_of(samples))
+    gap = next(data for data in statuses(again) if data["state"] == "gap")
     assert gap["reason"] == "the index went back from 40000 to 0"
-    assert [said["reason"] for said in _said(again, "close")] == ["index went back"]
+    assert [said["reason"] for said in told(again, "close")] == ["index went back"]
     assert pipeline.gaps == 0
     events += again + pipeline.close("end")
     lives = check_lives(events, "genre.segment")
     firsts = [phases[0]["first_sample"] for phases in lives.values()]
     assert len(firsts) == 2 * len(set(firsts)), "the same findings, under other ids"
-    assert {said["origin"] for said in _said(events, "posterior")} == {"", "+1"}
+    assert {said["origin"] for said in told(events, "posterior")} == {"", "+1"}
 
 
 def test_after_a_loss_of_the_source_the_stream_goes_on_with_fresh_policies(models: dict[str, LoadedModel]) -> None:
-    pipeline = _pipeline([models["a16"]], origin="epoch")
-    pipeline.push(_run(noise(40_000)))
+    pipeline = pipeline_of([models["a16"]], origin="epoch")
+    pipeline.push(run_of(noise(40_000)))
     events = pipeline.close("source lost")
-    assert [said["reason"] for said in _said(events, "close")] == ["source lost"]
-    assert [(data["state"], data["reason"]) for data in _statuses(events)] == [("ended", "source lost")]
+    assert [said["reason"] for said in told(events, "close")] == ["source lost"]
+    assert [(data["state"], data["reason"]) for data in statuses(events)] == [("ended", "source lost")]
     assert pipeline.next_sample is None
     assert pipeline.close("again", flush=True) == []
-    later = pipeline.push(_run(noise(40_000), 900_000))
-    assert [data["state"] for data in _statuses(later)] == ["running"]
-    assert _said(later, "posterior")[0]["origin"] == "epoch"
-    restarted = pipeline.close("source lost") + pipeline.push(_run(noise(40_000), 0))
-    assert _said(restarted, "posterior")[0]["origin"] == "epoch+1"
+    later = pipeline.push(run_of(noise(40_000), 900_000))
+    assert [data["state"] for data in statuses(later)] == ["running"]
+    assert told(later, "posterior")[0]["origin"] == "epoch"
+    restarted = pipeline.close("source lost") + pipeline.push(run_of(noise(40_000), 0))
+    assert told(restarted, "posterior")[0]["origin"] == "epoch+1"
 
 
 def test_nothing_is_opened_behind_the_end_of_a_stream(models: dict[str, LoadedModel]) -> None:
     """What the resampler holds back when a source is lost is not classified when the stream ends later."""
-    pipeline = _pipeline(
-        [models["c22"]], _component(GenrePolicy, min_duration_s=0, smooth_s=0, enter=0, leave=0), WITNESS
+    pipeline = pipeline_of(
+        [models["c22"]], component(GenrePolicy, min_duration_s=0, smooth_s=0, enter=0, leave=0), WITNESS
     )
     events = (
-        pipeline.push(_run(noise(20_000))) + pipeline.close("source lost") + pipeline.close("end of stream", flush=True)
+        pipeline.push(run_of(noise(20_000)))
+        + pipeline.close("source lost")
+        + pipeline.close("end of stream", flush=True)
     )
     check_lives(events, "genre.segment")
     assert events[-1].data["state"] == "ended"
 
 
 def test_closing_before_any_audio_says_nothing(models: dict[str, LoadedModel]) -> None:
-    assert _pipeline([models["a16"]]).close("end", flush=True) == []
+    assert pipeline_of([models["a16"]]).close("end", flush=True) == []
 
 
 def test_flush_classifies_the_last_window_of_a_file(models: dict[str, LoadedModel]) -> None:
     bundle = models["c22"].bundle
     frames = 20 + 6 * 5
     n = -(-((frames - 1) * 256 + 512) * 44_100 // 22_050)
-    with_flush, without = (_pipeline([models["c22"]]) for _ in range(2))
+    with_flush, without = (pipeline_of([models["c22"]]) for _ in range(2))
     for pipeline in (with_flush, without):
-        pipeline.push(_run(noise(n), rate=44_100))
-    last = _said(with_flush.close("end", flush=True), "posterior")
+        pipeline.push(run_of(noise(n), rate=44_100))
+    last = told(with_flush.close("end", flush=True), "posterior")
     assert [said["at"] for said in last][-1] == n
-    assert _said(without.close("end"), "posterior") == []
+    assert told(without.close("end"), "posterior") == []
     assert bundle.spec.sample_rate == 22_050
 
 
@@ -392,12 +282,12 @@ def test_features_are_computed_once_for_models_that_share_a_front_end(
         return push(self, samples)
 
     monkeypatch.setattr(StreamingFrontEnd, "push", counting)
-    pipeline = _pipeline([models["a16"], models["b16"]])
-    said = _said(pipeline.push(_run(noise(50_000))), "posterior")
+    pipeline = pipeline_of([models["a16"], models["b16"]])
+    said = told(pipeline.push(run_of(noise(50_000))), "posterior")
     assert {entry["model"] for entry in said} == {"a16", "b16"}
     assert pushed == [(16_000, 50_000)]
     pushed.clear()
-    _pipeline([models["a16"], models["b16"], models["c22"], models["d8"]]).push(_run(noise(50_000)))
+    pipeline_of([models["a16"], models["b16"], models["c22"], models["d8"]]).push(run_of(noise(50_000)))
     assert sorted(rate for rate, _ in pushed) == [8000, 16_000, 22_050]
 
 
@@ -406,8 +296,8 @@ def test_models_side_by_side_give_what_each_gives_alone(models: dict[str, Loaded
     names = ("a16", "b16", "c22", "d8")
 
     def play(used: list[LoadedModel]) -> list[dict]:
-        pipeline = _pipeline(used)
-        return _said(pipeline.push(_run(samples, rate=44_100)) + pipeline.close("end", flush=True), "posterior")
+        pipeline = pipeline_of(used)
+        return told(pipeline.push(run_of(samples, rate=44_100)) + pipeline.close("end", flush=True), "posterior")
 
     together = play([models[name] for name in names])
     for name in names:
@@ -415,57 +305,59 @@ def test_models_side_by_side_give_what_each_gives_alone(models: dict[str, Loaded
 
 
 def test_wall_clock_times_follow_the_chunks_and_a_beginning_stays(models: dict[str, LoadedModel]) -> None:
-    genre = _component(
+    genre = component(
         GenrePolicy, min_duration_s=0.1, smooth_s=0, enter=0.0, leave=0.0, margin=1.0, update_s=0.4, window_events=False
     )
-    pipeline = _pipeline([models["a16"]], genre)
+    pipeline = pipeline_of([models["a16"]], genre)
     events = []
     for i in range(10):  # a source whose clock runs one percent fast
-        events += pipeline.push(_run(noise(16_000, seed=i), i * 16_000, captured_at=1_700_000_000 + i * 1.01))
+        events += pipeline.push(run_of(noise(16_000, seed=i), i * 16_000, captured_at=1_700_000_000 + i * 1.01))
     events += pipeline.close("end")
     (phases,) = check_lives(events, "genre.segment").values()
     assert len({phase["started_at"] for phase in phases}) == 1
     assert phases[0]["started_at"] == "2023-11-14T22:13:20.000Z"
     assert [phase["ended_at"] for phase in phases] == sorted(phase["ended_at"] for phase in phases)
     assert events[-1].time == pytest.approx(1_700_000_000 + 9 * 1.01 + 1)
-    gap = next(e for e in pipeline.push(_run(noise(100), 0, captured_at=5.0)) if e.kind == "stream.status")
+    gap = next(e for e in pipeline.push(run_of(noise(100), 0, captured_at=5.0)) if e.kind == "stream.status")
     assert gap.time == pytest.approx(5.0)
 
 
 def test_audio_without_a_clock_gives_events_without_times(models: dict[str, LoadedModel]) -> None:
-    pipeline = _pipeline([models["a16"]], _component(GenrePolicy, min_duration_s=0, smooth_s=0, enter=0, leave=0))
-    events = pipeline.push(_run(noise(40_000))) + pipeline.close("end")
+    pipeline = pipeline_of([models["a16"]], component(GenrePolicy, min_duration_s=0, smooth_s=0, enter=0, leave=0))
+    events = pipeline.push(run_of(noise(40_000))) + pipeline.close("end")
     assert {event.time for event in events} == {None}
     timed = [event.data for event in events if "first_sample" in event.data]
     assert {(data["started_at"], data["ended_at"]) for data in timed} == {(None, None)}
 
 
 def test_a_gap_is_timed_by_the_clock_before_it(models: dict[str, LoadedModel]) -> None:
-    pipeline = _pipeline([models["a16"]])
-    pipeline.push(_run(noise(16_000), 0, captured_at=1000.0))
-    events = pipeline.push(_run(noise(16_000), 32_000, captured_at=5000.0))
+    pipeline = pipeline_of([models["a16"]])
+    pipeline.push(run_of(noise(16_000), 0, captured_at=1000.0))
+    events = pipeline.push(run_of(noise(16_000), 32_000, captured_at=5000.0))
     gap = next(event for event in events if event.data.get("state") == "gap")
     assert gap.time == pytest.approx(1001.0)
     assert json.loads(to_json(gap.data))["started_at"] == "1970-01-01T00:16:41.000Z"
 
 
 def test_the_newest_levels_are_kept_for_whoever_asks(models: dict[str, LoadedModel]) -> None:
-    pipeline = _pipeline([models["a16"]])
-    pipeline.push(_run(np.full(16_000, 0.5, np.float32)))
+    pipeline = pipeline_of([models["a16"]])
+    pipeline.push(run_of(np.full(16_000, 0.5, np.float32)))
     assert pipeline.levels is not None
     assert pipeline.levels.peak_dbfs == (-6.02,)
 
 
 def test_the_word_of_a_source_becomes_an_event(models: dict[str, LoadedModel]) -> None:
-    (event,) = _pipeline([models["a16"]]).status(StreamStatus("radio", "retrying", "unplugged", {"device": "hw:0"}))
+    (event,) = pipeline_of([models["a16"]]).status(StreamStatus("radio", "retrying", "unplugged", {"device": "hw:0"}))
     assert (event.kind, event.stream) == ("stream.status", "radio")
     assert event.data == {"state": "retrying", "reason": "unplugged", "device": "hw:0"}
 
 
 def test_a_stream_without_models_still_says_what_happens() -> None:
-    pipeline = _pipeline([])
-    events = pipeline.push(_run(noise(100))) + pipeline.push(_run(noise(100), 200)) + pipeline.close("end", flush=True)
-    assert [data["state"] for data in _statuses(events)] == ["running", "gap", "ended"]
+    pipeline = pipeline_of([])
+    events = (
+        pipeline.push(run_of(noise(100))) + pipeline.push(run_of(noise(100), 200)) + pipeline.close("end", flush=True)
+    )
+    assert [data["state"] for data in statuses(events)] == ["running", "gap", "ended"]
 
 
 def test_finished_audio_goes_through_the_same_pipeline(models: dict[str, LoadedModel]) -> None:
@@ -476,7 +368,7 @@ def test_finished_audio_goes_through_the_same_pipeline(models: dict[str, LoadedM
     events = list(classify_chunks("tape", chunks, plan, pool))
     pool.close()
     pipeline = StreamPipeline("tape", plan, OfflinePool())
-    assert events == pipeline.push(_run(samples)) + pipeline.close("end of stream", flush=True)
+    assert events == pipeline.push(run_of(samples)) + pipeline.close("end of stream", flush=True)
     assert events[-1].data["reason"] == "end of stream"
 
 
@@ -490,15 +382,15 @@ def test_a_real_model_gives_the_same_events_for_any_chunking(data: Path, tmp_pat
     bundle = load_bundle(write_yamnet_bundle(data, tmp_path))
     model = LoadedModel("yamnet", bundle, LiteRtBackend(), 1)
     parts = (
-        _component(GenrePolicy, map=GENRE_MAP, enter=0.05, leave=0.03, margin=0.02, min_duration_s=1),
-        _component(ModerationPolicy, map=MODERATION_MAP, labels={"siren": {"enter": 0.3, "k": 1, "n": 2}}),
+        component(GenrePolicy, map=GENRE_MAP, enter=0.05, leave=0.03, margin=0.02, min_duration_s=1),
+        component(ModerationPolicy, map=MODERATION_MAP, labels={"siren": {"enter": 0.3, "k": 1, "n": 2}}),
     )
     siren = real_signal("esc50_part/siren/1-76831-C.ogg", 4.0)
     samples = np.concatenate([real_signal("gtzan_full30/rock/*.ogg", 6.0), siren])[:, None]
     played = []
     for sizes in ([len(samples)], [441], [10_007, 3, 2205]):
-        pipeline = _pipeline([model], *parts)
-        events = _push_in_pieces(pipeline, samples, sizes, 0, 22_050) + pipeline.close("end", flush=True)
+        pipeline = pipeline_of([model], *parts)
+        events = push_in_pieces(pipeline, samples, sizes, 0, 22_050) + pipeline.close("end", flush=True)
         played.append([(event.kind, event.sample, to_json(event.data)) for event in events])
         check_lives(events, "genre.segment")
         alerts = check_lives(events, "moderation.alert")
