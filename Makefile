@@ -4,6 +4,7 @@
 # make bench   the benchmarks, as ratios against peers measured in the same run
 # make chaos   everything killed, cut, filled and damaged for SECONDS (120), and what a consumer did not learn of
 # make install the daemon under PREFIX (/opt/streamcls), its units and, where there is none, an example configuration; DESTDIR goes before all
+# make man     the manual pages and the shells' completions in build/share
 # make deb     a Debian package in dist/, built in a Debian tree
 #
 # Each prepares what it needs, system packages included.
@@ -17,7 +18,7 @@ SYSCONFDIR ?= /etc
 DESTDIR ?=
 EXTRAS ?= webhook,mqtt,prometheus
 
-.PHONY: run test check licences bench chaos install deb clean
+.PHONY: run test check licences bench chaos install man deb clean
 
 run:
 	@scripts/install-system-packages run
@@ -55,6 +56,11 @@ chaos:
 install:
 	@scripts/install-system-packages run
 	@PREFIX="$(PREFIX)" SYSCONFDIR="$(SYSCONFDIR)" DESTDIR="$(DESTDIR)" EXTRAS="$(EXTRAS)" scripts/install
+
+man:
+	@scripts/install-system-packages run
+	@[ -x $(VENV)/bin/streamcls ] || scripts/make-environment $(VENV) -
+	@scripts/install-manuals $(VENV)/bin/python build/share && find build/share -type f
 
 deb:
 	@scripts/build-deb
