@@ -80,14 +80,22 @@ class Problem:
         What is wrong, naming the value and the expectation.
     hint
         What to do, e.g. ``did you mean "sample_rate"?``; empty when there is nothing better to say.
+    line
+        Where it stands in the file, from 1; None where that is not known.
     """
 
     where: str
     what: str
     hint: str = ""
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is: the line, where that is known, and the key."""
+        return self.where if self.line is None else f"line {self.line}: {self.where}"
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f" ({self.hint})" if self.hint else "")
+        return f"{self.place}: {self.what}" + (f" ({self.hint})" if self.hint else "")
 
 
 class ConfigError(StreamclsError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamcls.config.load import default_text, load_config, name_of, parse_config, read_config
+from streamcls.config.load import default_text, load_config, located, name_of, parse_config, read_config
 from streamcls.config.resolve import Resolved, resolve
 from streamcls.config.schema import Settings, StreamSettings
 
@@ -12,6 +12,7 @@ __all__ = [
     "StreamSettings",
     "default_text",
     "load_config",
+    "located",
     "name_of",
     "parse_config",
     "read_config",

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from streamcls.config.resolve import Resolved, ResolvedComponent
 
-__all__ = ["Bound", "conflicts", "endpoints_of", "remarks"]
+__all__ = ["KINDS", "Bound", "conflicts", "endpoints_of", "remarks"]
 
 _LONGEST_SOCKET: Final = 107
 """Bytes of a Unix socket's path (unix(7))."""
 _ANY: Final = frozenset({"*", "0.0.0.0", "::"})  # noqa: S104 - told apart, not bound
 _CHOSEN: Final = frozenset({"*", "0"})
 """Ports that the system chooses."""
-_KINDS: Final = (
+KINDS: Final = (
     "genre.window", "genre.segment", "moderation.window", "moderation.alert", "moderation.ack", "moderation.mute",
     "moderation.evidence", "signal.alert", "stream.status", "daemon.clock", "daemon.evidence", "daemon.journal",
-    "daemon.subscriber", "daemon.heartbeat",
+    "daemon.subscriber", "daemon.reload", "daemon.heartbeat",
 )  # fmt: skip
 
 
@@ -172,6 +172,6 @@ def _unheard_policies(resolved: Resolved) -> Iterator[Problem]:
 def _unknown_kinds(resolved: Resolved) -> Iterator[Problem]:
     for index, (entry, _) in enumerate(resolved.subscribers):
         for kind in entry.kinds:
-            if not any(known.startswith(kind) for known in _KINDS):
+            if not any(known.startswith(kind) for known in KINDS):
                 what = f"no event of ours begins with {kind!r}"
-                yield Problem(f"subscriber[{index}].kinds", what, did_you_mean(kind, _KINDS))
+                yield Problem(f"subscriber[{index}].kinds", what, did_you_mean(kind, KINDS))

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from streamcls.config.lines import with_lines
 from streamcls.config.problems import problems_of
 from streamcls.config.salvage import salvage
 from streamcls.config.schema import Settings
+from streamcls.config.syntax import syntax_hint
 from streamcls.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["default_text", "load_config", "name_of", "parse_config", "read_config"]
+__all__ = ["default_text", "load_config", "located", "name_of", "parse_config", "read_config"]
 
 _LARGEST_FILE: Final = 4 << 20
 """Bytes."""
@@ -42,8 +45,17 @@ def load_config(path: Path | None) -> Settings:
     """
     settings, problems = read_config(path)
     if problems:
-        raise ConfigError(problems, name_of(path))
+        raise ConfigError(located(problems, path), name_of(path))
     return settings
+
+
+def located(problems: Iterable[Problem], path: Path | None) -> list[Problem]:
+    """Return problems of a file with the lines on which they are, as far as these can be told."""
+    try:
+        text = default_text() if path is None else _text_of(path)
+    except ConfigError:  # it is gone meanwhile
+        return list(problems)
+    return with_lines(problems, text)
 
 
 def parse_config(text: str, where: str) -> Settings:
@@ -69,15 +81,26 @@ def _text_of(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        hint = "streamcls config --default prints one to begin with" if isinstance(error, FileNotFoundError) else ""
+        hint = ""
+        if isinstance(error, FileNotFoundError):
+            hint = "streamcls config --default prints one to begin with"
+        elif isinstance(error, PermissionError):
+            hint = "let the daemon's user read it, and enter the folders above it"
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from error
     if len(raw) > _LARGEST_FILE:
         raise ConfigError([Problem(str(path), f"has {len(raw)} bytes, expected at most {_LARGEST_FILE}")])
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            [Problem(str(path), f"is not UTF-8: byte {error.start} is {raw[error.start]:#04x}")]
+            [
+                Problem(
+                    str(path),
+                    f"is not UTF-8: byte {error.start} is {raw[error.start]:#04x}",
+                    f"line {line}; save it as UTF-8",
+                )
+            ]
         ) from error
 
 
@@ -85,7 +108,7 @@ def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and the plain one for integers of thousands of digits
-        raise ConfigError([Problem(where, f"is no valid TOML: {error}")]) from error
+        raise ConfigError([Problem(where, f"is no valid TOML: {error}", syntax_hint(text, error))]) from error
     except RecursionError as error:
         raise ConfigError([Problem(where, "is nested too deeply")]) from error
 

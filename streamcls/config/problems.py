@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, Union, get_args, get_origin
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 
-from streamcls.config.schema import NAME_PATTERN
+from streamcls.config.advice import advice, close
 from streamcls.errors import Problem
 
 if TYPE_CHECKING:
@@ -31,15 +32,20 @@ _WORDS: Final = (
     ("Dictionary should have", "the table should have"),
 )
 """Pydantic's words, and those of a TOML file."""
-_NAME_RULE: Final = "expected letters, digits and . _ : @ + - only, a letter or digit first, at most 128"
+_EITHER: Final = "expected "
+_SOURCES: Final = ("source",)
+_SILENT: Final = "no source is given, so nothing would be heard"
+_NOTHING_TO_HEAR: Final = (
+    'add one: [[source]] with a name and a type, e.g. "mic"; streamcls config --default prints an example'
+)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known name, or all of them where none is near."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = close(name, names)
     if near:
-        return f'did you mean "{near[0]}"?'
+        return near
     return f"known: {', '.join(names)}" if names else "none is known"
 
 
@@ -59,16 +65,23 @@ def problems_of(
     also
         Keys that may stand beside the model's own at its top level, for the hints.
     """
-    problems = []
-    for finding in error.errors(include_url=False, include_context=True):
-        location, what, hint = _explain(finding, model, data, also)
-        where = f"{prefix}.{_notation(location, data)}".strip(".")
-        problems.append(Problem(where or "file", what, hint))
+    problems: list[Problem] = []
+    findings = error.errors(include_url=False, include_context=True)
+    for finding in findings:
+        if finding["type"] == "too_short" and any(_within(other["loc"], finding["loc"]) for other in findings):
+            continue  # its entries are wrong, which is said
+        location, what, hint = _explain(finding, model, data, also, prefix)
+        where = f"{prefix}.{_notation(location, data)}".strip(".") or "file"
+        last = problems[-1] if problems else None
+        if last is not None and last.where == where and _EITHER in last.what and _EITHER in what:  # branches of a union
+            problems[-1] = Problem(where, f"{last.what} or {what.partition(_EITHER)[2]}", last.hint or hint)
+        else:
+            problems.append(Problem(where, what, hint))
     return problems
 
 
 def _explain(
-    finding: ErrorDetails, model: type[BaseModel], data: Any, also: Sequence[str]
+    finding: ErrorDetails, model: type[BaseModel], data: Any, also: Sequence[str], prefix: str
 ) -> tuple[Location, str, str]:
     """Return where a finding is to be shown, what is wrong, and a hint."""
     location = finding["loc"]
@@ -76,21 +89,36 @@ def _explain(
     last = str(location[-1]) if location else ""
     known = [*_keys(_annotation(model, table)), *(also if not table else ())]
     if finding["type"] == "extra_forbidden":
-        return table, f"unknown key {last!r}", did_you_mean(last, known)
+        value = _value_at(data, location)
+        what = f"unknown table [{last}]" if not table and _is_table(value) else f"unknown key {last!r}"
+        return table, what, did_you_mean(last, known)
     if finding["type"] == "missing":
         there = _value_at(data, table)
         unknown = [str(key) for key in there if key not in known] if isinstance(there, dict) else []
         near = difflib.get_close_matches(last, unknown, n=1, cutoff=0.6)
-        return table, f"{last!r} is missing", f'is "{near[0]}" meant?' if near else ""
-    what = finding["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        hint = f'is "{near[0]}" meant?' if near else ""
+        if location == _SOURCES and not prefix:
+            return location, _SILENT, hint or _NOTHING_TO_HEAR
+        return table, f"{last!r} is missing", hint
+    if finding["type"] == "too_short" and location == _SOURCES and not prefix:
+        return location, _SILENT, _NOTHING_TO_HEAR
+    value = table[-1] if last == "[key]" and table else _value_at(data, location)
+    secret = _secret(model, location)
+    path = re.sub(r"\[\d+\]( \"[^\"]*\")?", "", f"{prefix}.{_notation(location, data)}".strip("."))
+    what, hint = advice(finding, path, None if secret else value)
     for theirs, ours in _WORDS:
         what = what.replace(theirs, ours)
-    if finding.get("ctx", {}).get("pattern") == NAME_PATTERN:
-        what = _NAME_RULE
-    value = table[-1] if last == "[key]" and table else _value_at(data, location)
-    if isinstance(value, (str, int, float, bool)) and location and not _secret(model, location):
+    if isinstance(value, (str, int, float, bool)) and location and not secret:
         what = f"{_shown(value)}: {what[:1].lower()}{what[1:]}"
-    return location, what, ""
+    return location, what, hint
+
+
+def _within(inner: Location, outer: Location) -> bool:
+    return len(inner) > len(outer) and tuple(inner[: len(outer)]) == tuple(outer)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
 
 
 def _shown(value: str | float) -> str:

@@ -210,9 +210,9 @@ def _component(  # noqa: PLR0917 - called from here only
         return None
     component = known.get(type_name)
     if component is None:
-        resolved.problems.append(
-            Problem(f"{where}.type", f"unknown type {type_name!r}", did_you_mean(type_name, known))
-        )
+        near = did_you_mean(type_name, known)
+        hint = near if near.endswith("?") else f"{near}; a plugin's is there once it is installed: streamcls plugins"
+        resolved.problems.append(Problem(f"{where}.type", f"unknown type {type_name!r}", hint))
         return None
     try:
         config = component.Config.model_validate(entry.options)
@@ -225,6 +225,10 @@ def _component(  # noqa: PLR0917 - called from here only
     if preflight is not None:
         try:
             resolved.problems.extend(Problem(where, sentence) for sentence in preflight(config))
+        except PermissionError as error:
+            hint = "let the daemon's user enter the folders above it; streamcls doctor, run as that user, says more"
+            what = f"no permission to look at {error.filename or 'what it needs'}"
+            resolved.problems.append(Problem(where, what, hint))
         except Exception as error:  # noqa: BLE001 - a stranger's code: the other problems are reported as well
             resolved.problems.append(Problem(where, f"its preflight raised {type(error).__name__}: {error}"))
     return ResolvedComponent(name, type_name, component, config)

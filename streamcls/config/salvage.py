@@ -16,6 +16,7 @@ from streamcls.config.schema import (
     JournalSettings,
     ModelSettings,
     ModelsSettings,
+    OverloadSettings,
     PolicyEntry,
     SecuritySettings,
     Settings,
@@ -37,6 +38,7 @@ def salvage(data: dict[str, Any]) -> Settings:
     """
     return Settings.model_construct(
         daemon=_usable(DaemonSettings, data.get("daemon")),
+        overload=_usable(OverloadSettings, data.get("overload")),
         bus=_usable(BusSettings, data.get("bus")),
         journal=_usable(JournalSettings, data.get("journal")),
         security=_usable(SecuritySettings, data.get("security")),

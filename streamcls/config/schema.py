@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +21,7 @@ __all__ = [
     "JournalSettings",
     "ModelSettings",
     "ModelsSettings",
+    "OverloadSettings",
     "PolicyEntry",
     "SecuritySettings",
     "Settings",
@@ -56,8 +58,9 @@ def _time_zone(value: str) -> str:
     try:
         _ = ZoneInfo(value) if value else None
     except (KeyError, OSError, ValueError):  # unknown, a folder of zones, no key at all
+        near = difflib.get_close_matches(value, available_timezones(), n=1)
         raise ValueError(
-            "unknown here, expected e.g. Europe/Berlin; the package tzdata brings those that a system lacks"
+            f"unknown here, expected e.g. {near[0] if near else 'Europe/Berlin'}; the package tzdata brings those that a system lacks"
         ) from None
     return value
 
@@ -110,6 +113,10 @@ class DaemonSettings(_Table):
     stuck_s: float = Field(
         default=30.0, ge=2, le=3600, description="A thread of the daemon without progress for so long is stuck."
     )
+    on_wedged: Literal["abandon", "restart"] = Field(
+        default="abandon",
+        description="What becomes of a source that a reload cannot stop: it is left behind, or the daemon ends, to be started anew.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "text", "json"] = Field(
         default="auto", description="auto: as systemd's journal wants it where that reads it, else text."
@@ -120,6 +127,24 @@ class DaemonSettings(_Table):
         if self.retry_s > self.retry_max_s:
             raise ValueError(f"retry_s is {self.retry_s:g}, expected at most retry_max_s ({self.retry_max_s:g})")
         return self
+
+
+class OverloadSettings(_Table):
+    """``[overload]``: what is done where more audio comes than can be classified."""
+
+    enabled: bool = Field(
+        default=True, description="Do something about it; else what does not fit is lost as it comes."
+    )
+    max_stretch: Literal[1, 2, 4, 8, 16] = Field(
+        default=4, description="First, only each so many-th window is classified at most; 1: always all."
+    )
+    shed: bool = Field(default=True, description="Then, streams of the lowest priority are given up for a while.")
+    lag_s: float = Field(
+        default=1.0, gt=0, le=60, description="A live stream's audio that waits for so long tells of overload."
+    )
+    calm_s: float = Field(
+        default=10.0, ge=1, le=300, description="There has to be room again for so long before a step is undone."
+    )
 
 
 class BusSettings(_Table):
@@ -205,7 +230,9 @@ class EvidenceSettings(_Table):
         if self.pre_s > self.capture_s:
             raise ValueError(f"pre_s is {self.pre_s:g}, expected at most capture_s ({self.capture_s:g})")
         if self.max_clip_s < self.pre_s + self.post_s:
-            raise ValueError(f"max_clip_s is {self.max_clip_s:g}, expected at least pre_s + post_s")
+            raise ValueError(
+                f"max_clip_s is {self.max_clip_s:g}, expected at least pre_s + post_s ({self.pre_s + self.post_s:g})"
+            )
         return self
 
 
@@ -330,6 +357,7 @@ class Settings(_Table):
     """A whole configuration file."""
 
     daemon: DaemonSettings = DaemonSettings()
+    overload: OverloadSettings = OverloadSettings()
     bus: BusSettings = BusSettings()
     journal: JournalSettings = JournalSettings()
     security: SecuritySettings = SecuritySettings()

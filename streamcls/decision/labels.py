@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import difflib
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
     from streamcls.types import FloatArray
 
 __all__ = ["LabelMap"]
+
+
+_MOST_NAMED: Final = 20
+"""Labels; of a model with hundreds of them a message names the nearest."""
+
+
+def _has(labels: Sequence[str], wanted: str) -> str:
+    if len(labels) <= _MOST_NAMED:
+        return f"it has {', '.join(labels)}"
+    lower = {label.lower(): label for label in labels}
+    near = difflib.get_close_matches(wanted.lower(), list(lower), n=3)
+    return f"it has {len(labels)} labels" + (f", among them {', '.join(lower[one] for one in near)}" if near else "")
 
 
 class LabelMap:
@@ -54,7 +67,9 @@ class LabelMap:
     ) -> None:
         unknown = sorted(set(mapping) - set(labels))
         if unknown:
-            raise ValueError(f"map names {', '.join(map(repr, unknown))}, which the model does not put out")
+            raise ValueError(
+                f"map names {', '.join(map(repr, unknown))}, which the model does not put out; {_has(labels, unknown[0])}"
+            )
         chosen = dict(mapping) or {label: label for label in labels}
         self.labels = tuple(dict.fromkeys(chosen.values()))
         self.exclusive = exclusive

@@ -25,7 +25,9 @@ READY_MAPS: Final = ("audioset",)
 
 def _known(name: str) -> str:
     if name not in READY_MAPS:
-        raise ValueError(f"there is no ready map of that name, expected a table or one of {', '.join(READY_MAPS)}")
+        raise ValueError(
+            f"there is no ready map {name!r}, expected a table or one of {', '.join(map(repr, READY_MAPS))}"
+        )
     return name
 
 

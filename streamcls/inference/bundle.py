@@ -226,7 +226,9 @@ def _read_manifest(path: Path) -> Manifest:
     try:
         raw = (path / BUNDLE_FILE).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        raise BundleError(f"{path}: no readable {BUNDLE_FILE}: {getattr(error, 'strerror', None) or error}") from error
+        raise BundleError(
+            f"{path}: no readable {BUNDLE_FILE}: {getattr(error, 'strerror', None) or error}; streamcls models lists the bundles there are"
+        ) from error
     if len(raw) > _LARGEST_TEXT:
         raise BundleError(f"{path}: {BUNDLE_FILE} has {len(raw)} bytes, expected at most {_LARGEST_TEXT}")
     try:
@@ -258,7 +260,8 @@ def _verified(path: Path, name: str, digest: str) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
     if actual != digest:
         raise BundleError(
-            f"{path}: files: {name} has sha256 {actual[:12]}…, the bundle says {digest[:12]}…: it is damaged or was changed"
+            f"{path}: files: {name} has sha256 {actual[:12]}…, the bundle says {digest[:12]}…: it is damaged or was changed; "
+            "put the whole folder there anew, or make it anew (models import, export)"
         )
     return content
 
@@ -272,7 +275,8 @@ def _check_consistency(bundle: Bundle) -> None:
     if size != expected:
         raise BundleError(
             f"{path}: model.input_shape {list(bundle.input_shape)} holds {size} values, "
-            f"window.n_frames x front_end features is {manifest.window.n_frames} x {bundle.spec.n_features} = {expected}"
+            f"window.n_frames x front_end features is {manifest.window.n_frames} x {bundle.spec.n_features} = {expected}; "
+            "a bundle has the front end of its model: put the whole folder there anew"
         )
     bias = manifest.calibration.bias
     if bias and len(bias) != bundle.n_labels:

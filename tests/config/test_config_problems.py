@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -50,9 +52,12 @@ class Touchy:
 
     class Config(ComponentConfig):
         raises: bool = False
+        closed: str = ""
 
     @staticmethod
     def preflight(config: Any) -> list[str]:
+        if config.closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), config.closed)
         if config.raises:
             raise RuntimeError("boom")
         return ["the needle is worn: change it"]
@@ -93,19 +98,19 @@ BROKEN = [
     ("[bus\n", "my.toml: is no valid TOML: "),
     ("a = 1\na = 2\n" + DEMO, "is no valid TOML: Cannot overwrite a value (at line 2"),
     ("a = " + "[" * 5_000, "my.toml: is nested too deeply"),
-    ("", "file: 'source' is missing"),
-    ("source = []", "source: the list should have at least 1 item"),
+    ("", "no source is given, so nothing would be heard (add one: [[source]] with a name and a type"),
+    ("source = []", "source: no source is given, so nothing would be heard (add one: "),
     ('source = "demo"', "source: 'demo': expected a list"),
     ("sourc = 1\n" + DEMO, "file: unknown key 'sourc' (did you mean \"source\"?)"),
-    ("[[sources]]\nname = 'x'\ntype = 'demo'", "file: 'source' is missing (is \"sources\" meant?)"),
-    ('[logging]\nlevel = "x"\n' + DEMO, "file: unknown key 'logging' (known: audit, bus, daemon"),
+    ("[[sources]]\nname = 'x'\ntype = 'demo'", 'no source is given, so nothing would be heard (is "sources" meant?)'),
+    ('[logging]\nlevel = "x"\n' + DEMO, "file: unknown table [logging] (known: audit, bus, daemon"),
     # The daemon
     ('[daemon]\nnam = "x"\n' + DEMO, "daemon: unknown key 'nam' (did you mean \"name\"?)"),
     ('[daemon]\nname = "a b"\n' + DEMO, "daemon.name: 'a b': expected letters, digits and . _ : @ + - only"),
-    ("[daemon]\nworkers = -1\n" + DEMO, "daemon.workers: -1: expected greater than or equal to 0"),
-    ('[daemon]\nworkers = "many"\n' + DEMO, "daemon.workers: 'many': expected a valid integer"),
+    ("[daemon]\nworkers = -1\n" + DEMO, "daemon.workers: -1: expected at least 0"),
+    ('[daemon]\nworkers = "many"\n' + DEMO, "daemon.workers: 'many': expected a whole number"),
     ('[daemon]\nlog_level = "loud"\n' + DEMO, "daemon.log_level: 'loud': expected 'debug', 'info', 'warning' or 'error'"),
-    ("[daemon]\nbuffer_s = 0.1\n" + DEMO, "daemon.buffer_s: 0.1: expected greater than or equal to 0.5"),
+    ("[daemon]\nbuffer_s = 0.1\n" + DEMO, "daemon.buffer_s: 0.1: expected at least 0.5"),
     ("[daemon]\nretry_s = 90\n" + DEMO, "daemon: retry_s is 90, expected at most retry_max_s (60)"),
     ("[daemon]\nheartbeat_s = nan\n" + DEMO, "daemon.heartbeat_s: nan: "),
     ("daemon = 3\n" + DEMO, "daemon: 3: expected a table"),
@@ -117,9 +122,9 @@ BROKEN = [
     ('[bus]\npublish = ["tcp://127.0.0.1:\uff15"]\n' + DEMO, "with a port of 1 to 65535"),
     ('[bus]\npublish = ["udp://127.0.0.1:1"]\n' + DEMO, "bus.publish[0]: 'udp://127.0.0.1:1': expected tcp://ADDRESS:PORT or ipc:///PATH"),
     ('[bus]\npublish = ["ipc://"]\n' + DEMO, "expected tcp://ADDRESS:PORT or ipc:///PATH"),
-    ("[bus]\npublish = [7]\n" + DEMO, "bus.publish[0]: 7: expected a valid string"),
+    ("[bus]\npublish = [7]\n" + DEMO, "bus.publish[0]: 7: expected text in quotes"),
     ('[bus]\npublish = ["tcp://0.0.0.0:5757"]\n' + DEMO, "bus: tcp://0.0.0.0:5757, tcp://0.0.0.0:5758 can be reached from other machines"),
-    ("[bus]\nhigh_water_mark = 0\n" + DEMO, "bus.high_water_mark: 0: expected greater than or equal to 1"),
+    ("[bus]\nhigh_water_mark = 0\n" + DEMO, "bus.high_water_mark: 0: expected at least 1"),
     ("[bus]\nhighwatermark = 5\n" + DEMO, "bus: unknown key 'highwatermark' (did you mean \"high_water_mark\"?)"),
     # Sources
     ("[[source]]\ntype = 'demo'", "source[0]: 'name' is missing"),
@@ -127,11 +132,11 @@ BROKEN = [
     ("[[source]]\nname = 'x'", "source[0] \"x\": 'type' is missing"),
     ("[[source]]\nname = 'x/y'\ntype = 'demo'", "source[0] \"x/y\".name: 'x/y': expected letters, digits"),
     ("[[source]]\nname = 'x'\ntype = 'dmeo'", "source[0] \"x\".type: unknown type 'dmeo' (did you mean \"demo\"?)"),
-    ("[[source]]\nname = 'x'\ntype = ''", "source[0] \"x\".type: '': string should have at least 1 character"),
+    ("[[source]]\nname = 'x'\ntype = ''", "source[0] \"x\".type: '': expected at least 1 character"),
     (DEMO + DEMO, "source[1] \"demo\".name: 'demo' is used twice (names of sources must differ)"),
     (DEMO + "sped = 2\n", "source[0] \"demo\": unknown key 'sped' (did you mean \"speed\"?)"),
     (DEMO + "nmae = 2\n", "source[0] \"demo\": unknown key 'nmae' (did you mean \"name\"?)"),
-    (DEMO + "speed = -1\n", 'source[0] "demo".speed: -1: expected greater than or equal to 0'),
+    (DEMO + "speed = -1\n", 'source[0] "demo".speed: -1: expected at least 0'),
     (DEMO + "[[source]]\nname = 't'\ntype = 'filetail'\n", "source[1] \"t\": 'path' is missing"),
     (DEMO + "[[source]]\nname = 't'\ntype = 'filetail'\npath = 'x'\n[source.format]\nsample_rat = 8000\nsample_rate = 1",
      "source[1] \"t\".format: unknown key 'sample_rat' (did you mean \"sample_rate\"?)"),
@@ -147,14 +152,16 @@ BROKEN = [
      "source[0] \"fm\".either: unknown key 'pasword' (did you mean \"password\"?)"),
     ("[[source]]\nname = 'x'\ntype = 'touchy'", 'source[0] "x": the needle is worn: change it'),
     ("[[source]]\nname = 'x'\ntype = 'touchy'\nraises = true", 'source[0] "x": its preflight raised RuntimeError: boom'),
+    ("[[source]]\nname = 'x'\ntype = 'touchy'\nclosed = '/c/f'",
+     'source[0] "x": no permission to look at /c/f (let the daemon\'s user enter the folders above it; '),
     # Streams, models, policies
     (DEMO + "[[stream]]\nmach = '*'", "stream[0]: unknown key 'mach' (did you mean \"match\"?)"),
-    (DEMO + "[[stream]]\nmatch = ''", "stream[0].match: '': string should have at least 1 character"),
+    (DEMO + "[[stream]]\nmatch = ''", "stream[0].match: '': expected at least 1 character"),
     (DEMO + "[[stream]]\nmodels = ['genre-cn']", "stream[0].models: unknown model 'genre-cn' (did you mean \"genre-cnn\"?)"),
     (DEMO + "[[stream]]\npolicies = ['gerne']", "stream[0].policies: unknown policy 'gerne' (did you mean \"genre\"?)"),
-    (DEMO + "[[stream]]\n[stream.tags]\nx = 3", "stream[0].tags.x: 3: expected a valid string"),
+    (DEMO + "[[stream]]\n[stream.tags]\nx = 3", "stream[0].tags.x: 3: expected text in quotes"),
     (DEMO + "[model.genre-cnn]\nstrides = 3", "model.genre-cnn: unknown key 'strides' (did you mean \"stride_s\"?)"),
-    (DEMO + "[model.genre-cnn]\nstride_s = 0", "model.genre-cnn.stride_s: 0: expected greater than 0"),
+    (DEMO + "[model.genre-cnn]\nstride_s = 0", "model.genre-cnn.stride_s: 0: expected above 0 (it is in seconds)"),
     (DEMO + "[model.other]", "model.other.bundle: no bundle 'other' ("),
     (DEMO + "[model.genre-cnn]\nbackend = 'lightrt'", "model.genre-cnn.backend: unknown backend 'lightrt' (did you mean \"litert\"?)"),
     (DEMO + "[model.'a b']", "model.a b: 'a b': expected letters, digits"),
@@ -189,7 +196,7 @@ def test_a_mistake_is_named_with_its_place_and_what_to_do(problems: Any, text: s
 
 def test_true_is_no_number_of_workers_and_shown_as_the_file_has_it(problems: Any) -> None:
     (found,) = problems("[daemon]\nname = true\n" + DEMO)
-    assert found == "daemon.name: true: expected a valid string"
+    assert found == "daemon.name: true: expected text in quotes"
 
 
 def test_names_of_subscribers_differ(problems: Any, registry: Registry, tmp_path: Path) -> None:

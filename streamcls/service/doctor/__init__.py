@@ -9,6 +9,7 @@ from streamcls.service.doctor.libraries import library_findings
 from streamcls.service.doctor.machine import machine_findings
 from streamcls.service.doctor.parts import backend_findings, model_findings, plugin_findings
 from streamcls.service.doctor.ports import port_findings
+from streamcls.service.doctor.secrets import secret_findings
 from streamcls.service.doctor.storage import storage_findings
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "model_findings",
     "plugin_findings",
     "port_findings",
+    "secret_findings",
     "storage_findings",
     "worst",
     "worst_first",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from streamcls.config.problems import did_you_mean
 from streamcls.service.doctor.findings import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from streamcls.service.doctor.findings import Level
 
@@ -21,7 +22,11 @@ _COMMAND: Final = (sys.executable, "-m", "streamcls", "devices", "--json")
 
 
 def device_findings(
-    *, needed: bool, command: Sequence[str] = _COMMAND, timeout_s: float = _TIMEOUT_S
+    *,
+    needed: bool,
+    wanted: Mapping[str, int | str] | None = None,
+    command: Sequence[str] = _COMMAND,
+    timeout_s: float = _TIMEOUT_S,
 ) -> Iterator[Finding]:
     """Look at what can record.
 
@@ -29,6 +34,8 @@ def device_findings(
     ----------
     needed
         Whether a source of the configuration records: it is a problem then that nothing can.
+    wanted
+        By the name of such a source: the device that it names, by number, name or part of a name.
     """
     level: Level = "problem" if needed else "ok"
     try:
@@ -46,7 +53,7 @@ def device_findings(
         reason = said[-1].removeprefix("Error: ") if said else f"status {child.returncode}"
         yield Finding("devices", level, f"the devices cannot be listed: {reason}", "" if not needed else "see above")
         return
-    found = json.loads(child.stdout)
+    found: list[dict[str, Any]] = json.loads(child.stdout)
     for device in found:
         mark = ", the default" if device["default"] else ""
         what = f'{device["number"]} "{device["name"]}" ({device["host_api"]}, {device["channels"]} channels, '
@@ -54,3 +61,24 @@ def device_findings(
     if not found:
         hint = "plug one in; the daemon's user must be in the group audio" if needed else ""
         yield Finding("devices", level, "nothing here can record" + ("" if needed else ", and nothing needs to"), hint)
+    else:
+        for source, name in (wanted or {}).items():
+            yield from _match(source, name, found)
+
+
+def _match(source: str, wanted: int | str, devices: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Say where the device that a source names is not there, or may be several."""
+    if isinstance(wanted, int):
+        fitting = [device for device in devices if device["number"] == wanted]
+    else:
+        key = wanted.casefold()
+        fitting = [device for device in devices if device["name"].casefold() == key]
+        fitting = fitting or [device for device in devices if key in device["name"].casefold()]
+    if not fitting:
+        known = [device["name"] for device in devices]
+        hint = f"plug it in, or correct device; {did_you_mean(str(wanted), known)}"
+        yield Finding("devices", "problem", f'source "{source}": no device here fits {wanted!r}', hint)
+    elif len(fitting) > 1:
+        several = ", ".join(f'{device["number"]} "{device["name"]}"' for device in fitting)
+        hint = "give more of its name, or its number"
+        yield Finding("devices", "problem", f'source "{source}": {wanted!r} may be any of {several}', hint)

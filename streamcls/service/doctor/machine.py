@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from streamcls import __version__
-from streamcls.service.doctor.findings import Finding
+from streamcls.service.doctor.findings import Finding, Level
+from streamcls.service.limits import LEAST_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +63,10 @@ def _processor(root: Path) -> Finding:
 
 def _files() -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < _FEW_FILES:
-        hint = f"raise it to {_FEW_FILES} at least: ulimit -n, or LimitNOFILE= in the unit"
-        return Finding("limits", "warning", f"open files: {soft} (at most {hard})", hint)
+    if hard != resource.RLIM_INFINITY and hard < _FEW_FILES:  # the daemon raises the other one itself
+        hint = f"raise it to {_FEW_FILES} at least: ulimit -Hn, or LimitNOFILE= in the unit"
+        level: Level = "warning" if hard >= LEAST_FILES else "problem"
+        return Finding("limits", level, f"open files: {soft} (at most {hard})", hint)
     return Finding("limits", "ok", f"open files: {soft} (at most {hard})")
 
 

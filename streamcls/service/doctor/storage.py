@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["room_finding", "storage_findings"]
 
 _MIB: Final = 1 << 20
+_NO_NAMELESS: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+"""What file systems and kernels answer that know no files without a name (open(2): O_TMPFILE)."""
 _FULL: Final = 64 * _MIB
 """Bytes; with less the journal soon cannot be written."""
 _NEARLY_FULL: Final = 0.05
@@ -45,6 +48,15 @@ def storage_findings(folders: Mapping[str, Path], wanted_mb: Mapping[str, int]) 
                 else f"chown it to the daemon's user, run this as that user, or name another folder in {where}"
             )
             yield Finding("storage", "problem", f"{label}: {there} cannot be written: {reason}", hint)
+            continue
+        refusal = _refusal(there)
+        if refusal is not None:
+            yield Finding(
+                "storage",
+                "problem",
+                f"{label}: {there} cannot be written: {refusal.strerror}",
+                f"see to the disk (its last words may stand in dmesg), or name another folder in {where}",
+            )
             continue
         room = shutil.disk_usage(there)
         yield room_finding(label, room.free, room.total, wanted_mb.get(where, 0) * _MIB - _used(folder))
@@ -78,6 +90,18 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # a folder above may not be entered
         return False
+
+
+def _refusal(folder: Path) -> OSError | None:
+    """Return what the system says to a file that is made there, without a name, so that nothing is left behind.
+
+    A disk that has failed is read-only in fact and not in name: permission and mount say nothing of it.
+    """
+    try:
+        os.close(os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return None if error.errno in _NO_NAMELESS else error
+    return None
 
 
 def _read_only(path: Path) -> bool:
