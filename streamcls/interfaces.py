@@ -105,7 +105,7 @@ class PolicyContext:
 
 @runtime_checkable
 class Source(Protocol):
-    """Delivers audio. Constructed as ``cls(config, context)`` on the main thread; used by one thread of its own.
+    """Delivers audio. Constructed as ``cls(config, context)``, by a reload on another thread than the main one; used by one of its own.
 
     ``live`` says what happens when the daemon is behind: a live source's chunks are dropped and become a gap; any other source is
     blocked until there is room.

@@ -71,7 +71,7 @@ class ExecSubscriber:
         problems = []
         command = Path(config.command[0])
         if not command.is_file():
-            problems.append(f"command: {command} does not exist or is no file")
+            problems.append(f"command: {command} does not exist or is no file; correct the path, or install it")
         elif not os.access(command, os.X_OK):
             problems.append(f"command: {command} must not be executed; chmod +x it")
         if not Path(config.cwd).is_dir():

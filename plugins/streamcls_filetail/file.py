@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -21,6 +22,11 @@ __all__ = ["FollowedFile", "Look"]
 
 _HEAD_BYTES: Final = 4_096
 """Bytes of audio by which a file is recognised."""
+_ADVICE: Final = {
+    errno.EACCES: "give the daemon's user the permission to read it",
+    errno.EPERM: "give the daemon's user the permission to read it",
+    errno.EMFILE: "raise the limit of open files (LimitNOFILE= in the unit)",
+}
 
 Look = Literal["waiting", "audio", "truncated", "rewritten"]
 
@@ -209,6 +215,5 @@ def _open(path: Path) -> int:
 
 
 def _unreadable(path: Path, error: OSError) -> RetryableSourceError:
-    denied = isinstance(error, PermissionError)
-    advice = "give the daemon's user the permission to read it" if denied else "see to the file or its disk"
+    advice = _ADVICE.get(error.errno or 0, "see to the file or its disk")
     return RetryableSourceError(f"{path}: cannot be read: {error.strerror or error}; {advice}")

@@ -208,12 +208,14 @@ class FileTailSource:
         file.close()
         self._file = None
         if look == "audio":
-            yield from self._jump(f"{file.path} was replaced by a new file; the old one was read to its end")
+            yield from self._jump(
+                f"{file.path} was replaced by a new file; the old one was read to its end", logging.INFO
+            )
 
-    def _jump(self, reason: str) -> Iterator[StreamItem]:
+    def _jump(self, reason: str, level: int = logging.WARNING) -> Iterator[StreamItem]:
         self._index += _GAP_SAMPLES
         self._placed = False
-        _log.info("%s: %s", self._stream, reason)
+        _log.log(level, "%s: %s", self._stream, reason)
         yield StreamStatus(self._stream, "gap", reason)
 
     def _leave(self) -> None:

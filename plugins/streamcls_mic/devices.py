@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from streamcls import RetryableSourceError, SourceError
 
 __all__ = ["InputDevice", "choose", "input_devices", "listing"]
+
+_NONE_AT_ALL: Final = "plug one in, or let the daemon's user record (with ALSA it must be in the group audio)"
+"""What may not be opened is not listed either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ def choose(devices: list[InputDevice], wanted: int | str | None) -> InputDevice:
         found = found or [device for device in devices if key in device.name.casefold()]
     if not found:
         what = "no default input device" if wanted is None else f"no input device {wanted!r}"
-        raise RetryableSourceError(f"{what}; available: {listing(devices)}; plug it in or correct device")
+        advice = "plug it in or correct device" if devices else _NONE_AT_ALL
+        raise RetryableSourceError(f"{what}; available: {listing(devices)}; {advice}")
     if len(found) > 1:
         raise SourceError(f"input device {wanted!r} may be any of {listing(found)}; give more of its name or a number")
     return found[0]

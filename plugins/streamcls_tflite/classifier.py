@@ -30,7 +30,8 @@ class TfliteClassifier:
         shape = tuple(int(n) for n in self._input["shape"])
         if shape != bundle.input_shape:
             raise BundleError(
-                f"{where}: model.input_shape is {list(bundle.input_shape)}, the model wants {list(shape)}"
+                f"{where}: model.input_shape is {list(bundle.input_shape)}, the model wants {list(shape)}; "
+                "the file is another model's: put the whole folder there anew"
             )
         size = int(np.prod(self._output["shape"]))
         if size != bundle.n_labels:

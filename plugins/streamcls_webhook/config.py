@@ -100,7 +100,9 @@ def expanded(value: SecretStr, what: str) -> str:
     def of(match: re.Match[str]) -> str:
         name = match[1]
         if name not in os.environ:
-            raise ValueError(f"{what}: the environment variable {name} is not set")
+            raise ValueError(
+                f"{what}: the environment variable {name} is not set; the service has those of /etc/streamcls/environment"
+            )
         return os.environ[name]
 
     text = _VARIABLE.sub(of, value.get_secret_value())

@@ -42,6 +42,7 @@ _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 5_000
 _HEARTBEAT_MS: Final = 10_000
 _HEARTBEAT_TIMEOUT_MS: Final = 30_000
+_TAKEN: Final = "choose another port or path, or stop the other process"
 
 _log = logging.getLogger(__name__)
 
@@ -185,13 +186,18 @@ class ZmqSource:
                 socket.connect(endpoint)
                 return endpoint
             if _ipc_in_use(endpoint):
-                text = f"source {self._name}: bind {endpoint}: somebody else listens there"
+                text = f"source {self._name}: bind {endpoint}: somebody else listens there; {_TAKEN}"
                 raise RetryableSourceError(text)
             socket.bind(endpoint)
             return socket.getsockopt_string(zmq.LAST_ENDPOINT)
         except zmq.ZMQError as error:
-            text = f"source {self._name}: {how} {endpoint}: {error.strerror}"
-            if error.errno in {zmq.EADDRINUSE, zmq.EADDRNOTAVAIL}:
+            why = (
+                zmq.strerror(error.errno) if error.errno is not None else error
+            )  # without the address, which stands there
+            text = f"source {self._name}: {how} {endpoint}: {why}"
+            if error.errno == zmq.EADDRINUSE:
+                raise RetryableSourceError(f"{text}; {_TAKEN}") from error
+            if error.errno == zmq.EADDRNOTAVAIL:
                 raise RetryableSourceError(text) from error
             raise SourceError(text) from error
 

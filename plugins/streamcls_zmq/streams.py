@@ -126,6 +126,9 @@ class StreamTable:
             last = self._do(name, slot, partial(slot.order.finish, now), now)
             self._counters["idle"] += 1
             reason = f"nothing received for {self._config.idle_s:g} s"
+            self._complaints.note(
+                "idle", f"stream {name} ended: {reason}, and its sender did not say that it is over", now
+            )
             items += [*last[:-1], StreamStatus(name, "stalled", reason), *last[-1:]]
         self._complaints.flush(now)
         return items

@@ -223,6 +223,10 @@ class Journal:
         record = self._open.get(identifier)
         return record.stream if record is not None else self._left_open.get(identifier)
 
+    def limit(self, max_mb: int, max_age_days: float) -> None:
+        """Keep so much, and for so long, from the next trimming on."""
+        self._most_bytes, self._max_age_s = max_mb * _MEGABYTE, max_age_days * _DAY_S
+
     def facts(self) -> dict[str, Any]:
         """Return what a heartbeat says of it; may be called from any thread."""
         return {

@@ -120,8 +120,10 @@ def folder_problem(folder: Path) -> str:
     """Say what is wrong with a folder of keys, or return an empty string."""
     try:
         return _access_problem(folder, folder.stat(), WRITTEN_BY_OTHERS)
-    except OSError as error:
+    except FileNotFoundError as error:
         return f"{folder} cannot be read: {error.strerror}; streamcls keys init makes it"
+    except OSError as error:
+        return f"{folder} cannot be read: {error.strerror}; let the daemon's user enter the folders above it"
 
 
 def _access_problem(path: Path, facts: os.stat_result, forbidden: int) -> str:

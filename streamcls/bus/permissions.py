@@ -41,6 +41,7 @@ KINDS: Final = (
     "daemon.evidence",
     "daemon.subscriber",
     "daemon.clock",
+    "daemon.reload",
 )
 """The kinds that exist without a stranger's policy. A permission for some streams and ``genre.*`` is spelt out with them."""
 

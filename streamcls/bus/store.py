@@ -89,7 +89,9 @@ def advice(error: Exception) -> str:
     if "full" in text:
         return "make room on the disk, or lower [journal] max_mb"
     if "readonly" in text or "read-only" in text or "unable to open" in text:
-        return "let the daemon's user write to the folder, or choose another [daemon] state_dir"
+        return (
+            "mount the disk writable, let the daemon's user write to the folder, or choose another [daemon] state_dir"
+        )
     if "locked" in text:
         return "another process writes to it, and must not: end that one"
     return "see to the disk"

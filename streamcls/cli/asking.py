@@ -17,7 +17,7 @@ EXIT_WRONG: Final = 1
 EXIT_NO_DAEMON: Final = 3
 """None runs, as with ``systemctl status``."""
 
-_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+_FILE: Final = click.Path(path_type=Path, dir_okay=False, readable=False)  # to read it says more, and ends with 78
 _FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from streamcls.cli import completion
 from streamcls.cli.backends import backend_named
 from streamcls.cli.hearing import programme_option, progress_over, recipe_clips
 
@@ -34,7 +35,9 @@ def register(cli: click.Group) -> None:
     "--allow-test", is_flag=True,
     help="Take a programme of test recordings all the same. No test is left then: for models that are measured elsewhere.",
 )  # fmt: skip
-@click.option("--backend", default="litert", show_default=True, help="Runs the model.")
+@click.option(
+    "--backend", default="litert", show_default=True, shell_complete=completion.backends, help="Runs the model."
+)
 def calibrate(
     *,
     bundle: Path, programmes: tuple[Path, ...], rate: float, output: Path | None, data: tuple[str, ...], allow_test: bool, backend: str,

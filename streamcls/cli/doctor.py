@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from pydantic import BaseModel
+
     from streamcls.config import Resolved
     from streamcls.daemon.prepare import Prepared
     from streamcls.plugins import Registry
@@ -95,14 +97,14 @@ def _configuration(config: Path | None, registry: Registry) -> tuple[Prepared | 
     from streamcls.daemon import model_paths, prepare_file
     from streamcls.errors import ConfigError
     from streamcls.inference import find_bundles
-    from streamcls.service.doctor import Finding
+    from streamcls.service.doctor import Finding, secret_findings
 
     name = name_of(config)
     try:
         prepared = prepare_file(config, registry)
     except ConfigError as error:
         findings = [
-            Finding("configuration", "problem", f"{name}: {problem.where}: {problem.what}", problem.hint)
+            Finding("configuration", "problem", f"{name}: {problem.place}: {problem.what}", problem.hint)
             for problem in error.problems
         ]
         try:
@@ -116,7 +118,17 @@ def _configuration(config: Path | None, registry: Registry) -> tuple[Prepared | 
         Finding("configuration", "warning", f"{name}: {remark.where}: {remark.what}", remark.hint)
         for remark in remarks(prepared.resolved)
     ]
+    if config is not None:
+        findings += secret_findings(config, _parts(prepared.resolved))
     return prepared, prepared.resolved, findings
+
+
+def _parts(resolved: Resolved) -> Iterator[tuple[str, BaseModel]]:
+    """Give the components that a file configures, and where it does."""
+    for source in resolved.sources:
+        yield f'source "{source.name}"', source.config
+    for index, (_, subscriber) in enumerate(resolved.subscribers):
+        yield f'subscriber[{index}] "{subscriber.name}"', subscriber.config
 
 
 def _looks(
@@ -127,7 +139,9 @@ def _looks(
     from streamcls.service import doctor as look
 
     extra = resolved.settings.models.path if resolved is not None else ()
-    needed = resolved is not None and any(source.kind == "mic" for source in resolved.sources)
+    recording = [source for source in resolved.sources if source.kind == "mic"] if resolved is not None else []
+    named = {source.name: getattr(source.config, "device", None) for source in recording}
+    wanted = {name: device for name, device in named.items() if device is not None}
     return {
         "configuration": lambda: in_order,
         "system": look.machine_findings,
@@ -135,7 +149,7 @@ def _looks(
         "libraries": look.library_findings,
         "plugins": lambda: [*look.plugin_findings(registry), *look.backend_findings(registry)],
         "models": lambda: look.model_findings(model_paths(registry, extra)),
-        "devices": lambda: look.device_findings(needed=needed),
+        "devices": lambda: look.device_findings(needed=bool(recording), wanted=wanted),
         "ports": lambda: _ports(resolved, status),
         "storage": lambda: _storage(resolved),
         "daemon": lambda: _daemon(status),

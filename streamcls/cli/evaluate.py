@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from streamcls.cli import completion
 from streamcls.cli.backends import backend_named
 from streamcls.cli.data import clips_of, is_recipes
 from streamcls.cli.hearing import programme_option, progress_over, recipe_clips
@@ -88,7 +89,9 @@ def register(cli: click.Group) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for features; the user's cache by default.",
 )
-@click.option("--backend", default="litert", show_default=True, help="Runs the models.")
+@click.option(
+    "--backend", default="litert", show_default=True, shell_complete=completion.backends, help="Runs the models."
+)
 @click.pass_context
 def evaluate(
     context: click.Context, *,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from streamcls.cli import completion
 from streamcls.cli.backends import backend_named
 from streamcls.cli.data import places_of
 
@@ -30,7 +31,11 @@ __all__ = ["register"]
     help="Folder for features; the user's cache by default.",
 )
 @click.option(
-    "--backend", default="litert", show_default=True, help="Runs the finished model for calibration and metrics."
+    "--backend",
+    default="litert",
+    show_default=True,
+    shell_complete=completion.backends,
+    help="Runs the finished model for calibration and metrics.",
 )
 def export(*, run: Path, kind: str, output: Path, data: tuple[str, ...], cache: Path | None, backend: str) -> None:
     """Make another bundle of the float network in RUN, the folder that train leaves beside its bundle.

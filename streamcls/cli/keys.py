@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from streamcls.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -141,7 +143,7 @@ def list_(folder: Path | None) -> None:
 
 
 @keys.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.clients)
 @_folder_option
 def remove(name: str, folder: Path | None) -> None:
     """Admit the client NAME no more; a running daemon ends its connections within seconds."""

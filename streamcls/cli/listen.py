@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from streamcls.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,10 +48,16 @@ def _filters(function: Callable[..., Any]) -> Callable[..., Any]:
         "kinds",
         multiple=True,
         metavar="KIND",
+        shell_complete=completion.kinds,
         help="A kind or its beginning, e.g. moderation or genre.segment; repeatable.",
     )
     stream = click.option(
-        "--stream", "streams", multiple=True, metavar="NAME", help="A stream's name or a shell pattern; repeatable."
+        "--stream",
+        "streams",
+        multiple=True,
+        metavar="NAME",
+        shell_complete=completion.streams,
+        help="A stream's name or a shell pattern; repeatable.",
     )
     return stream(kind(function))
 
@@ -111,7 +119,7 @@ def listen(  # noqa: PLR0917 - click passes them by name
 
 
 @click.command("subscribe", short_help="Run a subscriber plugin on its own.")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.subscribers)
 @_endpoint
 @_filters
 @_past

@@ -9,7 +9,7 @@ import sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,12 +27,16 @@ from streamcls.cli import (
     models,
     people,
     programme,
+    reload,
     run,
     status,
     top,
     train,
 )
 from streamcls.errors import ConfigError, StreamclsError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["EXIT_CONFIG", "ReaderGoneError", "cli", "main"]
 
@@ -66,6 +70,14 @@ class _Group(click.Group):
         self._extend()
         return sorted(super().list_commands(ctx))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        if not self._extended:
+            self._extended = True
+            from streamcls.cli.completion import plugins_with
+
+            plugins_with("register_commands").add_commands(self)
+        return super().shell_complete(ctx, incomplete)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         found = super().get_command(ctx, cmd_name)
         if found is None:
@@ -93,7 +105,7 @@ def cli() -> None:
 for _module in (
     *(run, classify, inspect, listen, models, train, evaluate, calibrate, export, programme),
     *(audit, people, keys),
-    *(status, top, doctor),
+    *(status, reload, top, doctor),
 ):
     _module.register(cli)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
+from streamcls.cli import completion
 from streamcls.cli.backends import backend_named
 from streamcls.cli.inspect import table
 
@@ -143,7 +144,13 @@ def _row(fact: dict[str, Any]) -> list[str]:
     help="Folder of the bundle; ./models/<name> by default.",
 )
 @click.option("--replace", is_flag=True, help="Replace a bundle that is there already.")
-@click.option("--backend", default="litert", show_default=True, help="Runs the model once, on test signals.")
+@click.option(
+    "--backend",
+    default="litert",
+    show_default=True,
+    shell_complete=completion.backends,
+    help="Runs the model once, on test signals.",
+)
 def import_command(
     *,
     model: Path, labels: Path, kind: str, sample_rate: int | None, values: tuple[str, ...], spec_file: Path | None, stride_s: float | None,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from streamcls.cli import completion
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -79,7 +81,7 @@ def moment(text: str, now: datetime) -> datetime:
 
 
 @click.command("ack", short_help="Acknowledge an alert.")
-@click.argument("alert", metavar="ID")
+@click.argument("alert", metavar="ID", shell_complete=completion.alerts)
 @_endpoint
 @_person
 def acknowledge(alert: str, endpoint: str, keys_file: Path | None, by: str | None, note: str) -> None:
@@ -91,10 +93,22 @@ def acknowledge(alert: str, endpoint: str, keys_file: Path | None, by: str | Non
 
 
 @click.command("mute", short_help="Mute alerts by id, label or stream.")
-@click.option("--id", "alert", metavar="ID", help="One alert.")
-@click.option("--label", "labels", multiple=True, metavar="LABEL", help="Alerts of this label; repeatable.")
+@click.option("--id", "alert", metavar="ID", shell_complete=completion.alerts, help="One alert.")
 @click.option(
-    "--stream", "streams", multiple=True, metavar="NAME", help="Of this stream, or a shell pattern; repeatable."
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL",
+    shell_complete=completion.labels,
+    help="Alerts of this label; repeatable.",
+)
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.streams,
+    help="Of this stream, or a shell pattern; repeatable.",
 )
 @click.option("--for", "span", metavar="SPAN", help="For so long: 45m, 2h, 1h30m, 3d.")
 @click.option(

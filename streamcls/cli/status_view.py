@@ -9,7 +9,7 @@ from streamcls.cli.inspect import table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["alerts_of", "duration", "genre_of", "lag_s", "rate_of", "size", "status_text"]
+__all__ = ["alerts_of", "by_trouble", "duration", "genre_of", "lag_s", "rate_of", "size", "status_text", "times"]
 
 _MOST_ROWS: Final = 40
 """Streams, subscribers and clients that are listed; the rest is counted."""
@@ -17,6 +17,8 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP: Final = 1024.0
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _LEAST_BUSY_S: Final = 0.001
+_WHOLE: Final = 10.0
+"""From here on decimals tell nothing."""
 
 
 def duration(seconds: float) -> str:
@@ -51,6 +53,19 @@ def rate_of(stream: Mapping[str, Any]) -> float | None:
     return audio_s / busy_s if audio_s and busy_s > _LEAST_BUSY_S else None
 
 
+def times(factor: float | None) -> str:
+    """Write how many times something is; the empty string where that is not known."""
+    if factor is None:
+        return ""
+    return f"{factor:.0f}x" if factor >= _WHOLE else f"{factor:.2f}x"
+
+
+def by_trouble(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, bool, bool, str]:
+    """Return what orders streams: in trouble, with open alerts, the others; last those that are shed, which workers count."""
+    name, facts = item
+    return facts["state"] == "shed", facts["state"] == "running", not facts.get("alerts"), name
+
+
 def genre_of(stream: Mapping[str, Any]) -> str:
     """Return the labels of the segments that are open on a stream."""
     return ", ".join(str(entry.get("label", "")) for entry in stream.get("segments", ()))
@@ -65,7 +80,7 @@ def status_text(status: Mapping[str, Any]) -> str:
     """Lay a status out: what is wrong first, then the daemon, and table after table."""
     lines = [f"WRONG  {sentence}" for sentence in status.get("wrong", ())] or ["All is well."]
     blocks = ["\n".join(lines), _daemon(status)]
-    blocks += [_sources(status), _streams(status), _subscribers(status), _clients(status)]
+    blocks += [_sources(status), _workers(status), _streams(status), _subscribers(status), _clients(status)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -98,6 +113,12 @@ def _daemon(status: Mapping[str, Any]) -> str:
         )
     if audit:
         rows["audit"] = f"{audit['state']}, {audit['records']} records"
+    reload = status.get("reload") or {}
+    if reload.get("last"):
+        last = reload["last"]
+        rows["reload"] = f"{last['state']} at {last['time']}, {reload['count']} so far, {reload['refused']} refused"
+        if last["waiting"]:
+            rows["reload"] += f"; waiting for a restart: {', '.join(last['waiting'])}"
     width = max(map(len, rows))
     return "\n".join(f"{key.ljust(width)}  {value}" for key, value in rows.items())
 
@@ -107,16 +128,20 @@ def _sources(status: Mapping[str, Any]) -> str:
     return _listing(rows, ["SOURCE", "STATE", "REASON"])
 
 
+def _workers(status: Mapping[str, Any]) -> str:
+    rows = [
+        [name, str(facts["streams"]), "" if (busy := facts.get("utilisation")) is None else f"{busy:.0%}",
+         times(facts.get("realtime_factor")), f"{facts['lag_s']:.1f} s", f"x{facts['stride_factor']}", str(facts["shed"])]
+        for name, facts in sorted(status.get("workers", {}).items())
+    ]  # fmt: skip
+    return _listing(rows, ["WORKER", "STREAMS", "BUSY", "CAN DO", "LAG", "STRIDE", "SHED"])
+
+
 def _streams(status: Mapping[str, Any]) -> str:
     return _listing(
-        [_stream(name, facts) for name, facts in sorted(status["streams"].items(), key=_troubled_first)],
+        [_stream(name, facts) for name, facts in sorted(status["streams"].items(), key=by_trouble)],
         ["STREAM", "STATE", "LAG", "WINDOW", "RATE", "GAPS", "LOST", "DROPPED", "GENRE", "ALERTS"],
     )
-
-
-def _troubled_first(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, bool, str]:
-    name, facts = item
-    return facts["state"] == "running", not facts.get("alerts"), name
 
 
 def _stream(name: str, facts: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from streamcls.cli.status_view import alerts_of, duration, genre_of, lag_s, rate_of, size
+from streamcls.cli.status_view import alerts_of, by_trouble, duration, genre_of, lag_s, rate_of, size, times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,10 +25,17 @@ _GENRE: Final = 10
 _LOUD_DBFS: Final = -1.0
 _HIGH_DBFS: Final = -9.0
 _LEAST_STREAMS: Final = 3
-_OTHER_ROWS: Final = 8
+_BUSY: Final = 0.9
+_OTHER_ROWS: Final = 9
 """Lines that the head, the table's frame and the foot take."""
 _MOST_WRONG: Final = 4
-_STATES: Final = {"running": "green", "failed": "bold red", "stalled": "bold red", "retrying": "yellow"}
+_STATES: Final = {
+    "running": "green",
+    "failed": "bold red",
+    "stalled": "bold red",
+    "retrying": "yellow",
+    "shed": "yellow",
+}
 
 
 def meter(rms_dbfs: float, peak_dbfs: float, cells: int = _METER) -> Text:
@@ -52,11 +59,13 @@ def frame(status: Mapping[str, Any], height: int, *, hint: str = "") -> Renderab
     journal = status.get("journal")
     head.append(f"journal {journal['state'] if journal else 'off'}")
     parts: list[RenderableType] = [head]
+    if status.get("workers"):
+        parts.append(_workers(status))
     parts += [Text(said, style="bold red", no_wrap=True, overflow="ellipsis") for said in wrong[:_MOST_WRONG]]
     if len(wrong) > _MOST_WRONG:
         parts.append(Text(f"… and {len(wrong) - _MOST_WRONG} more that is wrong", style="red"))
     rows = max(_LEAST_STREAMS, height - _OTHER_ROWS - min(len(wrong), _MOST_WRONG + 1))
-    streams = sorted(status["streams"].items(), key=_order)
+    streams = sorted(status["streams"].items(), key=by_trouble)
     parts.append(_table(streams[:rows]))
     if len(streams) > rows:
         parts.append(Text(f"… and {len(streams) - rows} more streams", style="dim"))
@@ -67,9 +76,19 @@ def frame(status: Mapping[str, Any], height: int, *, hint: str = "") -> Renderab
     return Group(*parts)
 
 
-def _order(item: tuple[str, Mapping[str, Any]]) -> tuple[bool, bool, str]:
-    name, facts = item
-    return facts["state"] == "running", not facts.get("alerts"), name
+def _workers(status: Mapping[str, Any]) -> Text:
+    """Tell of each worker how busy it is, how many times what comes it could do, and what overload has cost."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for name, facts in sorted(status.get("workers", {}).items(), key=lambda item: (-item[1]["shed"], item[0])):
+        busy, stretch, shed = facts.get("utilisation"), facts["stride_factor"], facts["shed"]
+        text.append(f"{name} ")
+        text.append("-" if busy is None else f"{busy:.0%}", style="yellow" if (busy or 0.0) > _BUSY else "")
+        factor = times(facts.get("realtime_factor"))
+        text.append(f" of {factor}" if factor else "")
+        if stretch > 1 or shed:
+            text.append(f" stride x{stretch}, {shed} shed", style="bold red")
+        text.append("  ")
+    return text
 
 
 def _table(streams: list[tuple[str, Mapping[str, Any]]]) -> Table:

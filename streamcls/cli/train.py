@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from streamcls.cli import completion
 from streamcls.cli.backends import backend_named
 from streamcls.cli.data import places_of
 
@@ -47,6 +48,7 @@ def register(cli: click.Group) -> None:
     "--backend",
     default="litert",
     show_default=True,
+    shell_complete=completion.backends,
     help="Runs the finished model for calibration and metrics.",
 )
 def train(

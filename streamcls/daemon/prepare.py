@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from streamcls.bus.keys import load_server
-from streamcls.config import Resolved, name_of, read_config, resolve
+from streamcls.config import Resolved, located, name_of, read_config, resolve
 from streamcls.config.resolve import expanded
 from streamcls.daemon.busside import keys_folder
 from streamcls.errors import BusError, ConfigError, Problem
@@ -15,7 +15,7 @@ from streamcls.interfaces import PolicyContext
 from streamcls.runtime.models import LoadedModel, load_models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from streamcls.config import Settings
@@ -51,8 +51,13 @@ def prepare(settings: Settings, registry: Registry, where: str = "") -> Prepared
     return _prepare(settings, registry, where, [])
 
 
-def prepare_file(path: Path | None, registry: Registry) -> Prepared:
+def prepare_file(path: Path | None, registry: Registry, known: Mapping[str, LoadedModel] | None = None) -> Prepared:
     """Read a configuration (without a path the embedded one) and prepare it.
+
+    Parameters
+    ----------
+    known
+        Models that are loaded already, and are not made anew where they are the same.
 
     Raises
     ------
@@ -60,13 +65,22 @@ def prepare_file(path: Path | None, registry: Registry) -> Prepared:
         With every problem found: those of the file's structure, and those of whatever can be told of the rest.
     """
     settings, problems = read_config(path)
-    return _prepare(settings, registry, name_of(path), problems)
+    try:
+        return _prepare(settings, registry, name_of(path), problems, known)
+    except ConfigError as error:
+        raise ConfigError(located(error.problems, path), error.path) from error
 
 
-def _prepare(settings: Settings, registry: Registry, where: str, problems: list[Problem]) -> Prepared:
+def _prepare(
+    settings: Settings,
+    registry: Registry,
+    where: str,
+    problems: list[Problem],
+    known: Mapping[str, LoadedModel] | None = None,
+) -> Prepared:
     bundles = find_bundles(model_paths(registry, settings.models.path))
     resolved = resolve(settings, components=registry.components, bundles=bundles)
-    models = load_models(resolved, registry.backends)
+    models = load_models(resolved, registry.backends, known)
     _check_policies(resolved, models)
     _check_security(resolved)
     problems = [*problems, *resolved.problems]
@@ -83,10 +97,20 @@ def _check_security(resolved: Resolved) -> None:
                 what = "curve = true, but the daemon has no keys"
                 resolved.problems.append(Problem(f'source "{component.name}"', what, "switch on [security] curve"))
         return
+    folder = keys_folder(resolved.settings, resolved.state_dir)
     try:
-        load_server(keys_folder(resolved.settings, resolved.state_dir))
+        load_server(folder)
     except BusError as error:
-        resolved.problems.append(Problem("security.keys", str(error)))
+        hint = f"as the daemon's user: streamcls keys init {folder}" if _is_missing(folder) else ""
+        resolved.problems.append(Problem("security.keys", str(error), hint))
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def _check_policies(resolved: Resolved, models: dict[str, LoadedModel]) -> None:
@@ -95,9 +119,9 @@ def _check_policies(resolved: Resolved, models: dict[str, LoadedModel]) -> None:
         wanted: tuple[str, ...] = getattr(policy.config, "models", ())
         unknown = [model for model in wanted if model not in models and model not in resolved.models]
         if unknown:
-            resolved.problems.append(
-                Problem(f"policy.{name}.models", f"no stream uses a model {', '.join(map(repr, unknown))}")
-            )
+            what = f"no stream uses a model {', '.join(map(repr, unknown))}"
+            hint = "name it in models of a [[stream]] as well, or leave it out here"
+            resolved.problems.append(Problem(f"policy.{name}.models", what, hint))
         for model in models.values():
             try:
                 if policy.component.accepts(policy.config, model.info):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,7 +63,7 @@ class Watch:
         self._wall = wall
         self._monotonic = monotonic
         self._clocks = clocks if clocks is not None else ClockWatch(wall, monotonic)
-        self._stacks_wanted = threading.Event()
+        self._stacks_wanted = False  # no Event: a signal's handler may come while the lock of one is held
         self._look_at = self._feed_at = monotonic()
         self._main = self.beat("main")
 
@@ -74,7 +73,7 @@ class Watch:
 
     def want_stacks(self) -> None:
         """Have the stacks of all threads written to the log with the next :meth:`tick`; may be called by a signal's handler."""
-        self._stacks_wanted.set()
+        self._stacks_wanted = True
 
     def facts(self) -> list[dict[str, object]]:
         """Return what a heartbeat says of threads that are stuck."""
@@ -84,8 +83,8 @@ class Watch:
         """Do what is due; to be called several times a second by the main thread."""
         self._main("the main loop")
         now = self._monotonic()
-        if self._stacks_wanted.is_set():
-            self._stacks_wanted.clear()
+        if self._stacks_wanted:
+            self._stacks_wanted = False
             _log.info("the threads, as was asked for:\n%s", all_stacks())
         if now >= self._look_at:
             self._look_at = now + _LOOK_S

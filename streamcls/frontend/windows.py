@@ -81,7 +81,7 @@ class Windower:
         """Take over the frames that another one of the same front end remembers."""
         if other.spec != self.spec:
             raise ValueError("frames of another front end cannot be taken over")
-        self._kept = other._kept  # noqa: SLF001 - of the same class; frames are never changed in place
+        self._kept = other._kept  # of frames nothing is ever changed in place
 
     def push(self, frames: Frames) -> list[FrameWindow]:
         """Take the next frames and return the windows that they complete."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["BEAT_S", "Beat", "Liveness", "Stuck"]
+
+_log = logging.getLogger("streamcls.watch")
 
 BEAT_S: Final = 0.5
 """The longest that a thread of the daemon waits before it shows that it is there, in seconds."""
@@ -150,11 +153,16 @@ class Liveness:
     def look(self, now: float | None = None) -> list[Stuck]:
         """Return what is stuck, and where; to be called by one thread, every second or so.
 
-        Where that thread was itself held up for seconds, so was the whole process: everybody's time begins anew.
+        Where that thread was itself held up for seconds, so was the whole process: that is logged, and everybody's time begins anew.
         """
         now = self._clock() if now is None else now
         before, self._looked_at = self._looked_at, now
         if before is not None and now - before > _LOOKED_AWAY_S:
+            _log.warning(
+                "the whole process stood still for about %.0f s: it was stopped, or the machine is far too busy; "
+                "of live audio more than [daemon] buffer_s may be missing",
+                now - before,
+            )
             with self._lock:
                 for beat in self._beats:
                     beat.forgive(now)

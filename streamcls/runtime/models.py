@@ -36,14 +36,19 @@ class LoadedModel:
         """What policies may know of it."""
         return self.bundle.info(self.name, self.stride_frames)
 
+    @property
+    def stride_s(self) -> float:
+        """Distance of its windows, in seconds."""
+        return self.stride_frames * self.bundle.spec.hop_length / self.bundle.spec.sample_rate
+
     def classifier(self) -> Classifier:
         """Make an interpreter."""
         return self.backend.load(self.bundle)
 
     def same_as(self, other: LoadedModel) -> bool:
-        """Whether it would give the same answers to the same windows."""
+        """Whether it would say the same of the same windows: the manifest has the version, thresholds, and the hash of every file."""
         one, two = (
-            (model.name, model.bundle.digest, type(model.backend), model.stride_frames) for model in (self, other)
+            (model.name, model.bundle.manifest, type(model.backend), model.stride_frames) for model in (self, other)
         )
         return one == two
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from streamcls.audio import Meter, down_mix
 from streamcls.interfaces import PolicyContext
+from streamcls.runtime import announcing
 from streamcls.runtime.agenda import Agenda
 from streamcls.runtime.anchor import Anchor
 from streamcls.runtime.consumer import Consumer
@@ -238,7 +239,7 @@ class StreamPipeline:
         for model, parts in plan.models:
             consumer = known.get(model.name)
             if consumer is None or consumer.model is not model:
-                consumer = Consumer(model, self._pool.classifier(model), parts, [], decided=at)
+                consumer = Consumer(model, self._pool.classifier(model), parts, [])
                 changed.append(consumer)
             else:
                 del known[model.name]
@@ -247,7 +248,9 @@ class StreamPipeline:
         for gone in known.values():
             events += [event for window in self._agenda.windows_of(gone) for event in self._classified(gone, window)]
             events += [event for policy in gone.policies for event in policy.close(at, reason)]
-        for consumer in changed:
+        for consumer in changed:  # the resamplers hold audio back: of the last there may be windows yet to come
+            before = known.get(consumer.model.name)
+            consumer.decided = max(self._lanes.reached(at), before.decided if before is not None else 0)
             consumer.policies = [self._new_policy(part, consumer.model) for part in consumer.components]
         self._plan, self._consumers = plan, consumers
         if self._format is None:
@@ -263,7 +266,9 @@ class StreamPipeline:
     def _before(self, run: Run, *, begins: bool) -> list[Event]:
         """Return what a change of format or a jump of the index means for that which came before it."""
         expected = self.next_sample
-        if expected is None or (run.first_sample == expected and not begins):
+        if expected is None:
+            return self._unheard(run)
+        if run.first_sample == expected and not begins:
             return []
         events = self._finish(flush=True)
         if begins:
@@ -271,17 +276,25 @@ class StreamPipeline:
         if run.first_sample < expected:
             back = self._status("gap", f"the index went back from {expected} to {run.first_sample}", {}, expected)
             return [*events, *self._close_open(expected, "index went back"), back]
-        missing = run.first_sample - expected
-        self.gaps += 1
-        self.lost_samples += missing
-        facts = {"first_sample": expected, "end_sample": run.first_sample, "sample_rate": run.sample_rate}
-        events.append(self._status("gap", f"{missing} samples are missing", facts, expected))
+        events.append(self._gap(expected, run))
         if self._resumed_at is not None and expected < self._resumed_at:
             # It was there before the restart: this is not the audio that the policies remember.
             return [*events, *self._close_open(self._furthest, "daemon_lost")]
         for policy in self._policies():
             events += policy.gap(expected, run.first_sample)
         return events
+
+    def _unheard(self, run: Run) -> list[Event]:
+        """Return what is to be said of the time in which the source was lost, where the index has gone on meanwhile."""
+        first = self._furthest
+        if self._ended_format is None or run.first_sample <= first or self._ended_format[0] != run.sample_rate:
+            return []
+        return [self._gap(first, run, " while the source was lost")]
+
+    def _gap(self, first_sample: int, run: Run, when: str = "") -> Event:
+        self.gaps += 1
+        self.lost_samples += run.first_sample - first_sample
+        return announcing.gap(self.stream, first_sample, run.first_sample, run.sample_rate, when)
 
     def _begin(self, audio_format: tuple[int, int], first_sample: int) -> None:
         self._build(audio_format)
@@ -361,26 +374,10 @@ class StreamPipeline:
         return policy
 
     def _running(self, audio_format: tuple[int, int], first_sample: int, reason: str = "") -> Event:
-        rate, channels = audio_format
-        models = [
-            {"name": c.model.name, "version": c.model.info.version, "sha256": c.model.bundle.digest}
-            for c in self._consumers
-        ]
-        facts = {
-            "sample_rate": rate,
-            "channels": channels,
-            "first_sample": first_sample,
-            "models": models,
-            "tags": self._plan.tags,
-        }
-        reason = reason or f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
-        return self._status("running", reason, facts, first_sample)
+        return announcing.running(self.stream, audio_format, first_sample, self._consumers, self._plan.tags, reason)
 
     def _status(self, state: str, reason: str, facts: dict[str, Any], sample: int | None = None) -> Event:
-        first = {"state": state, "reason": reason}
-        return Event(
-            "stream.status", self.stream, first | facts | first, sample=sample
-        )  # a source's facts replace neither
+        return announcing.status(self.stream, state, reason, facts, sample)
 
     def _stamped(self, events: list[Event]) -> list[Event]:
         stamped = []

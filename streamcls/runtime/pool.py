@@ -41,6 +41,11 @@ class Classifiers:
         """Seconds spent in models so far; from any thread."""
         return sum(tally.seconds for tally in list(self.tallies.values()))
 
+    def share(self, models: Iterable[LoadedModel]) -> float:
+        """Return what models take of real time where every window is classified: 0 for those that have not classified yet."""
+        shares = ((self.tallies.get(model.name), model) for model in models)
+        return sum(tally.window_s / model.stride_s for tally, model in shares if tally is not None)
+
     def keep(self, used: Iterable[LoadedModel]) -> None:
         """Close those of all models but these."""
         wanted = set(used)

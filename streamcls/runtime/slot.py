@@ -77,6 +77,7 @@ class StreamSlot:
     arrived_s: float = 0.0
     shed_s: float = 0.0
     shed: bool = False
+    drop_told_at: float = float("-inf")
     every: int = 1
 
     def renew(self) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -32,6 +33,7 @@ _log = logging.getLogger("streamcls.source")
 _MAX_REFUSED: Final = 1_000
 _LONGEST_SHOWN: Final = 80
 _GOES_ON: Final = frozenset({"running", "gap"})
+_STOOD_STILL_S: Final = 5.0
 _UNMATCHED: Final = "no [[stream]] entry matches it, so nothing is done with it"
 
 
@@ -82,7 +84,9 @@ class Router:
         self._publish = publish
         self._epoch = epoch
         self._routes: dict[str, _Route] = {}
+        self._ticked_at = clock()
         self._refused: set[str] = set()
+        self._successions: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._at_once = threading.Event()  # a stop that is set: who hands it over waits for nothing
         self._at_once.set()
@@ -114,11 +118,18 @@ class Router:
         self._stall_s = stall_s
 
     def tick(self) -> None:
-        """Say of every stream that has fallen silent that it stalls; to be called about once a second, from any thread."""
+        """Say of every stream that has fallen silent that it stalls; to be called about once a second, from any thread.
+
+        Where nobody called for seconds the whole process stood still, and so did its sources: their time begins anew.
+        """
+        now = self._clock()
+        before, self._ticked_at = self._ticked_at, now
         if not self._stall_s:
             return
-        now = self._clock()
         with self._lock:  # also while it is handed over, or the next audio's "running" could overtake it
+            if now - before > _STOOD_STILL_S:
+                for route in self._routes.values():
+                    route.heard_at = None if route.heard_at is None else now
             for name, route in self._routes.items():
                 if not route.live or route.heard_at is None or now - route.heard_at <= self._stall_s:
                     continue
@@ -175,6 +186,7 @@ class Router:
         """
         marks = []
         with self._lock:
+            self._successions[owner] += 1
             for name, route in [(n, r) for n, r in self._routes.items() if r.owner == owner]:
                 del self._routes[name]
                 marks.append(Departure(reason))
@@ -203,7 +215,9 @@ class Router:
         worker = next((worker for worker in self._workers if worker.has(item.stream)), None)
         if worker is None:
             worker = min(self._workers, key=len)
-        origin = self._epoch if live else ""
+        # A live source that takes another one's place counts from 0 again: its findings are not to bear the ids of the other's.
+        successions = self._successions[owner]
+        origin = f"{self._epoch}.{successions}" if live and successions else self._epoch if live else ""
         slot = worker.open(item.stream, plan, origin, owner)
         route = self._routes[item.stream] = _Route(owner, worker, slot, plan, live)
         self._refused.discard(item.stream)

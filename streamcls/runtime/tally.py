@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from streamcls.types import FeatureWindow, FloatArray
 
 __all__ = ["ModelTally", "StreamTally", "TalliedClassifier", "models_of"]
+
+_LATELY: Final = 32
+"""Windows over which it is told what one takes."""
 
 
 @dataclass(slots=True)
@@ -49,10 +52,17 @@ class StreamTally:
 
 @dataclass(slots=True)
 class ModelTally:
-    """Windows put to a model by one worker, and the seconds that took."""
+    """Windows put to a model by one worker, and the seconds that took; ``window_s``: what one takes of late."""
 
     inferences: int = 0
     seconds: float = 0.0
+    window_s: float = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Note a window."""
+        self.inferences += 1
+        self.seconds += seconds
+        self.window_s += (seconds - self.window_s) / min(self.inferences, _LATELY)
 
 
 class TalliedClassifier:
@@ -69,8 +79,7 @@ class TalliedClassifier:
         """Ask the classifier."""
         began = self._clock()
         logits = self._classifier.logits(window)
-        self._tally.inferences += 1
-        self._tally.seconds += self._clock() - began
+        self._tally.note(self._clock() - began)
         return logits
 
     def close(self) -> None:

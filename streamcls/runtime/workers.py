@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.audio import Run
@@ -42,6 +43,8 @@ _WELL_AGAIN: Final = 1_000
 _LOST_STATES: Final = frozenset({"retrying", "failed"})
 _SHED: Final = "shed"
 _OVERLOAD: Final = "overload"
+_TELL_S: Final = 60.0
+"""Between two lines of the log that say that a stream's audio is dropped."""
 
 
 class Worker(threading.Thread):
@@ -150,7 +153,7 @@ class Worker(threading.Thread):
                         return False
             while not slot.inbox.offer(item):
                 if live and isinstance(item, Chunk):
-                    slot.dropped_samples += len(item.samples)
+                    self._drop(slot, item)
                     return False
                 if stop.is_set() or self._closing is not None:
                     return False
@@ -192,7 +195,15 @@ class Worker(threading.Thread):
     def pace(self) -> Pace:
         """Say how it fares; from any thread."""
         with self._changed:
-            return self._meter.pace(self._slots.values(), self._classifiers.seconds, self._stretch)
+            return self._meter.pace(self._slots.values(), self._classifiers, self._stretch)
+
+    def _drop(self, slot: StreamSlot, chunk: Chunk) -> None:
+        slot.dropped_samples += len(chunk.samples)
+        now = time.monotonic()
+        if now >= slot.drop_told_at + _TELL_S:
+            slot.drop_told_at = now
+            what = "stream %s: %s is behind by %.1f s, and live audio is dropped: %d samples so far; the gaps say where"
+            _log.warning(what, slot.name, self.name, slot.inbox.waiting_s, slot.dropped_samples)
 
     def _queue(self, slot: StreamSlot) -> None:
         if not slot.queued:
@@ -209,6 +220,7 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Work until finished."""
+        self._meter.begin()
         try:
             while (turn := self._next()) is not None:
                 slot, piece = turn
@@ -249,7 +261,9 @@ class Worker(threading.Thread):
                     return None
                 unsaved, limit_s = self._keeper.next_unsaved(), self._keeper.checkpoint_s
                 wait_s = min(BEAT_S, limit_s - quiet_s) if unsaved is not None else BEAT_S
-                quiet_s = 0.0 if self._changed.wait(wait_s) else quiet_s + wait_s
+                with self._meter.idle():
+                    woken = self._changed.wait(wait_s)
+                quiet_s = 0.0 if woken else quiet_s + wait_s
                 if unsaved is not None and quiet_s >= limit_s:
                     return unsaved, None
 
@@ -260,7 +274,7 @@ class Worker(threading.Thread):
             if isinstance(piece, (EndOfStream, Departure)):
                 self._forget(slot, piece)
             return
-        began = time.monotonic()
+        began, first = time.monotonic(), slot.pipeline is None
         try:
             events = self._events(slot, piece)
         except Exception as error:  # noqa: BLE001 - it costs this stream, not the others
@@ -281,7 +295,7 @@ class Worker(threading.Thread):
             self._keeper.publish(slot, events)
         if slot.recorder is not None:
             slot.recorder.hand_over()
-        self._meter.worked(slot, audio_s, time.monotonic() - began)
+        self._meter.worked(slot, audio_s, time.monotonic() - began if first else 0.0)
         if isinstance(piece, (EndOfStream, Departure)):
             self._forget(slot, piece)
 
@@ -321,6 +335,8 @@ class Worker(threading.Thread):
 
     @staticmethod
     def _status(slot: StreamSlot, pipeline: StreamPipeline, status: StreamStatus) -> list[Event]:
+        if slot.shed and status.state == "running":
+            status = replace(status, state=_SHED, reason=f"{status.reason}; it is still given up because of overload")
         slot.state, closed = status.state, []
         if status.state in _LOST_STATES:
             closed = recorded(slot, pipeline.close("source lost"), "source lost")

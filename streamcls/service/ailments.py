@@ -17,6 +17,7 @@ _WAITING: Final = 5_000
 _STALE_S: Final = 60.0
 """A running stream without a window for so long; the longest windows are far shorter."""
 _LONGEST_REASON: Final = 200
+_REMEDY: Final = "give the daemon more cores, fewer streams or a longer stride"
 
 
 def ailments(status: Mapping[str, Any]) -> list[str]:
@@ -27,7 +28,14 @@ def ailments(status: Mapping[str, Any]) -> list[str]:
     status
         What the operation ``status`` tells; members of another version that are missing are passed over.
     """
-    return [*_threads(status), *_parts(status), *_sources(status), *_streams(status), *_subscribers(status)]
+    return [
+        *_threads(status),
+        *_parts(status),
+        *_sources(status),
+        *_workers(status),
+        *_streams(status),
+        *_subscribers(status),
+    ]
 
 
 def _threads(status: Mapping[str, Any]) -> Iterator[str]:
@@ -47,6 +55,9 @@ def _parts(status: Mapping[str, Any]) -> Iterator[str]:
     security = _table(status, "security")
     if security.get("alive") is False:
         yield "security: the authenticator has stopped; nobody is let in"
+    last = _table(_table(status, "reload"), "last")
+    if last.get("state") == "refused":
+        yield f"reload: the configuration was refused{_because(last)}; streamcls check shows what is wrong with it"
     waiting = status.get("waiting", 0)
     if waiting > _WAITING:
         yield f"bus: {waiting} deliveries wait; does the journal's disk answer?"
@@ -56,6 +67,16 @@ def _sources(status: Mapping[str, Any]) -> Iterator[str]:
     for name, facts in sorted(_table(status, "sources").items()):
         if facts["state"] in {"failed", "retrying", "stalled"}:
             yield f"source {name}: {facts['state']}{_because(facts)}"
+
+
+def _workers(status: Mapping[str, Any]) -> Iterator[str]:
+    for name, facts in sorted(_table(status, "workers").items()):
+        shed, stretch, factor = facts.get("shed", 0), facts.get("stride_factor", 1), facts.get("realtime_factor")
+        done = [f"only each {stretch}. window is classified"] if stretch > 1 else []
+        done += [f"{shed} of {facts.get('streams', shed)} streams are given up for now"] if shed else []
+        if done:
+            room = f"; it can do {factor:.2f} times what comes" if factor is not None else ""
+            yield f"{name}: overloaded: {', '.join(done)}{room}; {_REMEDY}"
 
 
 def _streams(status: Mapping[str, Any]) -> Iterator[str]:
@@ -68,8 +89,7 @@ def _streams(status: Mapping[str, Any]) -> Iterator[str]:
             yield f"stream {name}: no window for {facts['window_age_s']:.0f} s"
         if room_s and facts.get("waiting_s", 0.0) > _NEARLY * room_s:
             yield (
-                f"stream {name}: {facts['waiting_s']:.1f} s behind, of {room_s:g} s that there is room for; "
-                "give the daemon more cores, fewer streams or a longer stride"
+                f"stream {name}: {facts['waiting_s']:.1f} s behind, of {room_s:g} s that there is room for; {_REMEDY}"
             )
 
 

@@ -63,6 +63,8 @@ class AuditLog:
         ``ok`` or ``failed``, and why.
     number, last
         Of the newest record: its number, its hash. 0 and empty while there is none.
+    configuration
+        Digest of the configuration in force, for the records to come.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class AuditLog:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
-        self._configuration = configuration
+        self.configuration = configuration
         self._sync = sync
         self._rotate_bytes = rotate_mb * _MEGABYTE
         self._clock = clock
@@ -168,7 +170,7 @@ class AuditLog:
             "number": self.number + 1,
             "time": rfc3339(self._clock()),
             "previous": self.last or BEGINNING,
-            "configuration": self._configuration,
+            "configuration": self.configuration,
             **content,
         }
         line, digest = seal(record)

@@ -62,6 +62,10 @@ class AuditThread(threading.Thread):
         self._deadline = math.inf
         self._complaints = Complaints(_log.error)
 
+    def configure(self, digest: str) -> None:
+        """State another configuration in the records to come."""
+        self._audit.configuration = digest
+
     def finish(self, drain_s: float) -> None:
         """Ask it to record what was published so far, for at most ``drain_s`` seconds, and to end."""
         self._deadline = time.monotonic() + drain_s

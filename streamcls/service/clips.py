@@ -75,12 +75,16 @@ class ClipFolder:
 
     def __init__(self, path: Path, *, max_mb: int, max_age_days: float) -> None:
         self.path = path
-        self._most_bytes = max_mb * _MEGABYTE
-        self._max_age_s = max_age_days * _DAY_S
+        self.limit(max_mb=max_mb, max_age_days=max_age_days)
         self._index: dict[str, StoredClip] = {}
         self._lock: int | None = None
         self.clips = 0
         self.nbytes = 0
+
+    def limit(self, *, max_mb: int, max_age_days: float) -> None:
+        """Keep so much, and for so long, from now on."""
+        self._most_bytes = max_mb * _MEGABYTE
+        self._max_age_s = max_age_days * _DAY_S
 
     def open(self) -> list[StoredClip]:
         """Read what is there, remove what an interrupted writing left, and return the clips that were never announced.

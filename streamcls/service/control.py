@@ -43,6 +43,8 @@ _PID_BYTES: Final = 32
 _PATIENCE_S: Final = 5.0
 """How long a client may take for a request, and for taking the answer."""
 _LOOK_S: Final = 0.2
+_PAUSE_S: Final = 0.1
+"""After a client that could not be let in."""
 _JOIN_S: Final = 1.0
 
 
@@ -83,6 +85,7 @@ class ControlServer:
         self._lock_path = path.with_name(path.name + ".lock")
         self._lock: int | None = None
         self._owns = False
+        self._refuses = False
         self._clients: dict[int, _Client] = {}
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
@@ -147,8 +150,9 @@ class ControlServer:
                 os.close(self._lock)
                 self._lock = None
         if self._lock is not None:
-            os.ftruncate(self._lock, 0)
-            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # of a full disk: the lock is what counts, the number is for people
+                os.ftruncate(self._lock, 0)
+                os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def _is_the_file(self, descriptor: int) -> bool:
         try:
@@ -200,9 +204,12 @@ class ControlServer:
         try:
             connection, _ = listener.accept()
         except OSError as error:  # gone again, or no descriptor is free
-            _log.debug("nobody was let in: %s", error)
-            self._halt.wait(0.01)
+            if not self._refuses:
+                _log.error("nobody can ask now: the control socket lets nobody in: %s", error.strerror or error)
+            self._refuses = True
+            self._halt.wait(_PAUSE_S)
             return
+        self._refuses = False
         if len(self._clients) >= _MOST_CLIENTS:
             self._drop(min(self._clients.values(), key=lambda client: client.deadline))
         connection.settimeout(0)

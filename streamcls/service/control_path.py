@@ -20,6 +20,7 @@ _LONGEST: Final = 107
 _SYSTEM: Final = Path("/run/streamcls") / _SOCKET
 """Of the service that the package installs."""
 _DIGITS: Final = 12
+_TMP: Final = Path("/tmp")  # noqa: S108 - what is made in it is this user's alone, and is checked to be
 
 
 class ControlError(StreamclsError):
@@ -29,15 +30,15 @@ class ControlError(StreamclsError):
 def control_path(state_dir: Path) -> Path:
     """Return where a daemon on ``state_dir`` makes its socket, and leave a pointer to it there where it is elsewhere.
 
-    That is ``$RUNTIME_DIRECTORY``, which systemd gives, else the state folder; where that path is too long for a socket, a
-    folder of its own under ``$XDG_RUNTIME_DIR`` or ``/tmp``.
+    That is ``$RUNTIME_DIRECTORY``, which systemd gives, else the state folder; where that path is too long for a socket, or the
+    state folder cannot be written, a folder of its own under ``$XDG_RUNTIME_DIR`` or ``/tmp``.
 
     Raises
     ------
     ControlError
         No place is short enough, or somebody else's folder stands at it.
     OSError
-        A folder cannot be made or written.
+        That folder cannot be made.
     """
     state_dir = state_dir.absolute()
     given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
@@ -45,11 +46,8 @@ def control_path(state_dir: Path) -> Path:
     path = wanted if _fits(wanted) else _short(state_dir)
     try:
         _point(state_dir, path)
-    except OSError:
-        if (
-            path != wanted or not given
-        ):  # else it is found without: a disk that is read-only keeps nobody from asking why
-            raise
+    except OSError:  # a disk that is read-only keeps nobody from asking why: it is found without a pointer
+        return path if given else _short(state_dir)
     return path
 
 
@@ -73,6 +71,7 @@ def places(state_dir: Path, *, only: bool = False) -> list[Path]:
     if pointed:
         found.append(Path(pointed))
     found.append(state_dir / _SOCKET)
+    found += _private_sockets(state_dir)
     if not only:
         found.append(_SYSTEM)
     return list(dict.fromkeys(found))
@@ -83,6 +82,7 @@ def tidy(state_dir: Path, path: Path) -> None:
     state_dir = state_dir.absolute()
     with contextlib.suppress(OSError):
         (state_dir / _POINTER).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
         if path.parent.name == _private_name(state_dir):
             path.parent.rmdir()
 
@@ -96,25 +96,45 @@ def _point(state_dir: Path, path: Path) -> None:
         pointer.write_text(f"{path}\n", encoding="utf-8")
 
 
-def _private_name(state_dir: Path) -> str:
-    return f"streamcls-{os.geteuid()}-{hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:_DIGITS]}"
+def _private_name(state_dir: Path, user: int | None = None) -> str:
+    return f"streamcls-{os.geteuid() if user is None else user}-{hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:_DIGITS]}"
 
 
 def _fits(path: Path) -> bool:
     return len(os.fsencode(path)) <= _LONGEST
 
 
+def _base() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or _TMP)
+
+
+def _private_sockets(state_dir: Path) -> list[Path]:
+    """Return the sockets in folders such as :func:`_short` makes: this user's, and the one's who has the state folder."""
+    users = {os.geteuid()}
+    with contextlib.suppress(OSError):
+        users.add(state_dir.stat().st_uid)
+    places = ((base / _private_name(state_dir, user), user) for base in (_base(), _TMP) for user in sorted(users))
+    return [folder / _SOCKET for folder, user in places if _is_private(folder, user)]
+
+
+def _is_private(folder: Path, user: int) -> bool:
+    """Whether it is a folder of this user's which nobody else may enter."""
+    try:
+        facts = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == user and not facts.st_mode & 0o077
+
+
 def _short(state_dir: Path) -> Path:
     """Return a path in a folder that only this user may enter, the same at each start."""
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")  # noqa: S108 - the folder in it is made and checked below
-    folder = base / _private_name(state_dir)
+    folder = _base() / _private_name(state_dir)
     path = folder / _SOCKET
     if not _fits(path):
         raise ControlError(
             f"{path}: too long for a socket ({_LONGEST} bytes); set XDG_RUNTIME_DIR or [daemon] state_dir to a shorter path"
         )
     folder.mkdir(mode=0o700, exist_ok=True)
-    facts = folder.lstat()
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+    if not _is_private(folder, os.geteuid()):
         raise ControlError(f"{folder}: it is somebody else's or others may enter it; remove it, or set XDG_RUNTIME_DIR")
     return path

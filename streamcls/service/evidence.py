@@ -71,6 +71,12 @@ class EvidenceWriter(threading.Thread):
         self.reason = ""
         self.written = self.given_up = self.removed = 0
 
+    def configure(self, settings: EvidenceSettings) -> None:
+        """Keep as many clips, and for as long, as other settings say; the folder stays. From any thread."""
+        with self._changed:
+            self._settings = settings
+            self._changed.notify_all()
+
     def opened(self, alert_id: str) -> None:
         """Remember that an alert goes on: its clip is not removed."""
         with self._changed:
@@ -158,6 +164,7 @@ class EvidenceWriter(threading.Thread):
         try:
             self._settle()
             self._prepare()
+            self._folder.limit(max_mb=self._settings.max_mb, max_age_days=self._settings.max_age_days)
             self._expire()
             if clip is not None:
                 self._keep(clip)

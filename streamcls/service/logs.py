@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-__all__ = ["LogFormat", "configure_logs", "without_secrets"]
+__all__ = ["LogFormat", "configure_logs", "set_level", "without_secrets"]
 
 LogFormat: TypeAlias = Literal["auto", "text", "json"]
 
@@ -139,6 +139,11 @@ def configure_logs(
     else:
         handler.setFormatter(_TextFormatter(colour=_is_terminal(target) and not environment.get("NO_COLOR")))
     root.handlers[:] = [handler]
+
+
+def set_level(level: str) -> None:
+    """Change the level of the log: ``debug``, ``info``, ``warning`` or ``error``."""
+    logging.getLogger().setLevel(level.upper())
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -75,6 +75,7 @@ def example_envelopes() -> list[Envelope]:
         *(("daemon.subscriber", "streamcls", data) for data in _subscriber_states()),
         ("daemon.clock", "streamcls", {"kind": "clock set", "jump_s": -3600.002}),
         ("daemon.clock", "streamcls", {"kind": "suspended", "jump_s": 28_800.75}),
+        *(("daemon.reload", "streamcls", data) for data in _reloads()),
         ("daemon.heartbeat", "streamcls", _heartbeat()),
     ]
     counts: dict[tuple[str, str], int] = {}
@@ -204,6 +205,36 @@ def _subscriber_states() -> list[dict[str, Any]]:
     ]
 
 
+def _reloads() -> list[dict[str, Any]]:
+    nothing: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+    unchanged: dict[str, Any] = {
+        "state": "unchanged",
+        "reason": "nothing has changed",
+        "problems": [],
+        "sources": nothing,
+        "streams": {"changed": [], "ended": []},
+        "subscribers": nothing,
+        "models": nothing,
+        "policies": nothing,
+        "settings": [],
+        "waiting": [],
+        "took_s": 0.21,
+    }
+    problem = 'source[0] "radio-1".bind: expected tcp://ADDRESS:PORT'
+    refused = {"state": "refused", "reason": "my.toml: 1 problem; what runs goes on as it is", "problems": [problem]}
+    applied = {
+        "state": "applied",
+        "reason": "the new configuration is in force",
+        "sources": {"added": ["radio-2"], "changed": ["radio-1"], "removed": []},
+        "models": nothing,
+        "streams": {"changed": ["desk"], "ended": ["test"]},
+        "policies": nothing | {"changed": ["moderation"]},
+        "settings": ["daemon.heartbeat_s", "silence"],
+        "waiting": ["bus.publish"],
+    }
+    return [unchanged, unchanged | refused, unchanged | applied]
+
+
 def _evidence() -> dict[str, Any]:
     opened = _alerts()[0]
     copied = ("policy", "model", "model_version", "label", "model_sha256", "front_end_sha256", "thresholds")
@@ -266,6 +297,9 @@ def _end() -> list[dict[str, Any]]:
         {"state": "gap", "reason": "441 samples are missing", **_span(0.02)},
         {"state": "gap", "reason": "the file was replaced"},
         {"state": "stalled", "reason": "nothing for 30 s"},
+        {"state": "running", "reason": "overload: each second window is classified", "stride_factor": 2},
+        {"state": "shed", "reason": "overload: it has the lowest priority"},
+        {"state": "running", "reason": "there is room again", "shed_s": 12.5},
         {"state": "ended", "reason": "end of stream"},
         {"state": "failed", "reason": "no [[stream]] entry matches it, so nothing is done with it"},
     ]
@@ -309,6 +343,13 @@ def _heartbeat() -> dict[str, Any]:
         "stuck": [
             {"name": "worker-1", "silent_s": 31.2, "doing": "stream radio-1", "call": "Policy.update (policy.py:31)"}
         ],
+        "workers": {
+            "worker-0": {"streams": 1, "utilisation": 0.021, "realtime_factor": 45.2}
+            | {"lag_s": 0.1, "stride_factor": 1, "shed": 0},
+            "worker-1": {"streams": 0, "utilisation": None, "realtime_factor": None}
+            | {"lag_s": 0.0, "stride_factor": 1, "shed": 0},
+        },
+        "reload": {"count": 3, "refused": 1, "last": _reloads()[-1] | {"time": _ENDED}},
         "clients": {"desk": {"missed": 2, "requests": 5}},
         "evidence": {"state": "ok", "reason": "", "clips": 1, "bytes": 412_345, "waiting": 0}
         | {"written": 1, "given_up": 0, "removed": 0},

@@ -15,6 +15,7 @@ from streamcls.config.schema import (
     JournalSettings,
     ModelSettings,
     ModelsSettings,
+    OverloadSettings,
     SecuritySettings,
     SilenceSettings,
     StreamSettings,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 TABLES = {
     "[daemon]": DaemonSettings,
+    "[overload]": OverloadSettings,
     "[bus]": BusSettings,
     "[journal]": JournalSettings,
     "[security]": SecuritySettings,

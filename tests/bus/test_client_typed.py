@@ -14,6 +14,7 @@ from streamcls.bus.client import (
     ModerationAlert,
     ModerationWindow,
     OtherEvent,
+    Reload,
     StreamStatusEvent,
     typed,
 )
@@ -27,6 +28,7 @@ CLASSES = {
     "moderation.evidence": Evidence,
     "stream.status": StreamStatusEvent,
     "daemon.heartbeat": Heartbeat,
+    "daemon.reload": Reload,
 }
 
 

@@ -38,6 +38,7 @@ KINDS = [
     "daemon.journal",
     "daemon.subscriber",
     "daemon.clock",
+    "daemon.reload",
     "daemon.heartbeat",
 ]
 DEMO_KINDS = [

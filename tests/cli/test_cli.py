@@ -130,11 +130,11 @@ class TestCheckAndConfig:
         assert result.stdout == ""
         lines = [line for line in result.stderr.splitlines() if not line.startswith("INFO: ")]
         assert lines[0] == f"{path}: 4 problems"
-        assert [line.split(":")[0].strip() for line in lines[1:]] == [
-            "bus",
-            'source[0] "a"',
-            'source[1] "b".type',
-            "stream[0].models",
+        assert [tuple(line.split(":")[:2]) for line in lines[1:]] == [
+            ("  line 1", " bus"),
+            ("  line 6", ' source[0] "a"'),
+            ("  line 9", ' source[1] "b".type'),
+            ("  line 11", " stream[0].models"),
         ]
         for command in (["run", path], ["config", path], ["classify", "--config", path, "x.wav"]):
             again = streamcls(*command)

@@ -50,6 +50,13 @@ WELL: dict[str, Any] = {
     "audit": {"state": "ok", "records": 5},
     "last_event": {"kind": "genre.segment", "stream": "fm", "age_s": 3.2},
 }  # fmt: skip
+WORKERS = {
+    "worker-0": {"streams": 8, "utilisation": 0.123, "realtime_factor": 7.9, "lag_s": 0.0, "stride_factor": 1, "shed": 0},
+    "worker-1": {
+        "streams": 90, "utilisation": 0.84, "realtime_factor": 0.11, "lag_s": 1.2, "stride_factor": 4, "shed": 81
+    },
+    "worker-2": {"streams": 0, "utilisation": None, "realtime_factor": None, "lag_s": 0.0, "stride_factor": 1, "shed": 0},
+}  # fmt: skip
 SIREN = {"kind": "moderation.alert", "id": "b", "label": "siren", "acknowledged": True}
 ILL: dict[str, Any] = {
     **WELL,
@@ -129,6 +136,32 @@ def test_many_streams_are_counted_and_the_troubled_ones_shown(tell: Any) -> None
     _, text = run("status", *tell({**WELL, "streams": streams}))
     assert "… and 61 more (--json has all)" in text
     assert "\nzz " in text
+
+
+def test_overload_is_told_by_worker_and_streams_that_are_shed_do_not_hide_the_others(tell: Any) -> None:
+    streams = {f"s{number:03}": {**STREAM, "state": "shed"} for number in range(100)} | {"zz": STREAM}
+    options = tell({**WELL, "streams": streams, "workers": WORKERS})
+    code, text = run("status", *options)
+    assert code == 1
+    assert text.splitlines()[0] == (
+        "WRONG  worker-1: overloaded: only each 4. window is classified, 81 of 90 streams are given up for now; "
+        "it can do 0.11 times what comes; give the daemon more cores, fewer streams or a longer stride"
+    )
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.startswith(("WORKER", "worker"))}
+    assert rows["worker-0"] == ["8", "12%", "7.90x", "0.0", "s", "x1", "0"]
+    assert rows["worker-1"] == ["90", "84%", "0.11x", "1.2", "s", "x4", "81"]
+    assert rows["worker-2"] == ["0", "0.0", "s", "x1", "0"]
+    assert "\nzz " in text
+    _, text = run("top", *options)
+    (line,) = [line for line in text.splitlines() if line.startswith("worker-1 84%")]
+    assert line.startswith("worker-1 84% of 0.11x stride x4, 81 shed  worker-0 12% of 7.90x")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_worker_that_has_no_trouble_is_none(tell: Any) -> None:
+    code, text = run("status", *tell({**WELL, "workers": {"worker-0": WORKERS["worker-0"]}}))
+    assert code == 0
+    assert text.startswith("All is well.")
 
 
 def test_json_has_all_of_it(tell: Any) -> None:

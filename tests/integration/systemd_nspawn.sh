@@ -117,6 +117,12 @@ elif question == "all-closed":
     still = [key for key, (phase, _) in state.items() if phase != "closed"]
     print(len(state), "segments,", sum(reason == "shutdown" for _, reason in state.values()), "closed by the stop")
     sys.exit(f"still open: {still}" if still or not any(reason == "shutdown" for _, reason in state.values()) else 0)
+elif question == "closed":  # is all of a stream closed, since the configuration changed?
+    state = {e["data"]["id"]: e["data"] for e in events if kind(e) == "genre.segment" and e["subject"] == rest[0]}
+    reasons = [data.get("reason", "still open") for data in state.values()]
+    ended = [e["data"]["reason"] for e in events if kind(e) == "stream.status" and e["subject"] == rest[0] and e["data"]["state"] == "ended"]
+    print(f"{len(reasons)} segments, the last one closed for: {reasons[-1] if reasons else None}; it ended for: {ended[-1] if ended else None}")
+    sys.exit(0 if "still open" not in reasons and ended[-1:] == ["configuration changed"] else 1)
 elif question == "last":  # end of the newest window of a stream
     print(max((e["data"]["end_sample"] for e in events if kind(e) == "genre.window" and e["subject"] == rest[0]), default=0))
 elif question == "without-hole":  # are the windows of a stream a whole grid, none missing, none twice, beyond a sample?
@@ -278,6 +284,35 @@ PY
     inside systemctl daemon-reload
     inside systemctl restart streamcls || fail "restart without the policy that hung"
 fi
+
+# --- reload: a stream added while another runs, a file with mistakes, the stream removed again
+
+until_true 60 "running before the reload" active
+fourth=$(of MainPID)
+reached=$(asked last logger)
+until_true 30 "windows before the reload" eval '[ "$(asked last logger)" -gt "$reached" ]'
+cp "$root/etc/streamcls/streamcls.toml" "$box/right.toml"
+printf '[[source]]\nname = "second"\ntype = "demo"\n' >>"$root/etc/streamcls/streamcls.toml"
+inside systemctl reload streamcls || fail "reload with one stream more"
+logged "reload: applied" || fail "the log does not say that the reload was applied"
+until_true 30 "windows of the added stream" eval '[ "$(asked last second)" -gt 16000 ]'
+echo 'nonsense = 1' >>"$root/etc/streamcls/streamcls.toml"
+inside systemctl reload streamcls 2>/dev/null && fail "a wrong configuration was reloaded"
+logged "nonsense" || fail "the log does not say why the reload was refused"
+same "after a refused reload" "$(of ActiveState) $(of SubState) $(of MainPID)" "active running $fourth"
+second=$(asked last second)
+until_true 30 "further windows after a refused reload" eval '[ "$(asked last second)" -gt "$second" ]'
+cat "$box/right.toml" >"$root/etc/streamcls/streamcls.toml"
+inside systemctl reload streamcls || fail "reload with one stream less"
+until_true 10 "the removed stream is closed" eval 'asked closed second >/dev/null'
+closed=$(asked closed second)
+inside systemctl kill --kill-whom=main --signal=HUP streamcls
+until_true 20 "a reload by SIGHUP" logged "reload: unchanged"
+reached=$(asked last logger)
+until_true 30 "windows after the reloads" eval '[ "$(asked last logger)" -gt $((reached + 48000)) ]'
+whole=$(asked without-hole logger "$reached") || fail "what the other stream lost by the reloads: $whole"
+same "process after the reloads" "$(of MainPID)" "$fourth"
+passed "reload: a stream added and removed ($closed), a wrong file refused, by SIGHUP too; the other stream: $whole"
 
 # --- a wrong configuration
 

@@ -215,7 +215,7 @@ def test_a_size_that_the_recorder_rewrites_while_it_records_changes_nothing(tmp_
     np.testing.assert_array_equal(samples, decoded(audio))
 
 
-def test_a_truncated_file_is_read_from_its_start_after_a_gap(tmp_path) -> None:
+def test_a_truncated_file_is_read_from_its_start_after_a_gap(tmp_path, caplog) -> None:
     path = tmp_path / "tape.wav"
     old, new = pcm16(500), pcm16(100, seed=2)
     path.write_bytes(wav_head(0) + old)
@@ -224,6 +224,7 @@ def test_a_truncated_file_is_read_from_its_start_after_a_gap(tmp_path) -> None:
     assert states(items) == ["running", "gap", "running"]
     [gap] = [item for item in items if isinstance(item, StreamStatus) and item.state == "gap"]
     assert gap.reason == f"{path} was truncated; beginning at its start"
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "something may be lost by it"
     (_, before), (first, after) = runs(items)
     np.testing.assert_array_equal(before, decoded(old))
     assert first == 501

@@ -335,7 +335,8 @@ def test_a_device_that_is_not_there_may_come(wanted) -> None:
 
 
 def test_no_device_at_all_may_come_too() -> None:
-    with pytest.raises(RetryableSourceError, match="no default input device; available: none"):
+    expected = "no default input device; available: none; plug one in, or let the daemon's user record"
+    with pytest.raises(RetryableSourceError, match=expected):
         choose([], None)
 
 

@@ -190,7 +190,9 @@ def test_a_port_that_is_taken_can_be_tried_again(make, peer):
         other.listen()
         endpoint = f"tcp://127.0.0.1:{other.getsockname()[1]}"
         source = make(bind=endpoint)
-        with pytest.raises(RetryableSourceError, match=f"source ingest: bind {endpoint}: Address already in use"):
+        with pytest.raises(
+            RetryableSourceError, match=f"source ingest: bind {endpoint}: Address already in use; choose"
+        ):
             next(source.items(threading.Event()))
     push = peer(zmq.PUSH)
     push.connect(endpoint)

@@ -55,7 +55,7 @@ def test_streams_beyond_the_limit_are_refused_until_one_ends(lines):
     assert (len(streams), counters["streams"], counters["opened"], counters["ended"]) == (2, 2, 3, 1)
 
 
-def test_a_stream_of_which_nothing_comes_expires():
+def test_a_stream_of_which_nothing_comes_expires(lines):
     streams, counters = table(idle_s=5.0)
     streams.push(message("a"), 0.0)
     streams.push(message("b"), 3.0)
@@ -66,6 +66,7 @@ def test_a_stream_of_which_nothing_comes_expires():
     assert isinstance(status, StreamStatus)
     assert (status.stream, status.state, status.reason) == ("b", "stalled", "nothing received for 5 s")
     assert end == EndOfStream("b")
+    assert lines() == ["ingest: stream b ended: nothing received for 5 s, and its sender did not say that it is over"]
     assert (len(streams), counters["streams"], counters["idle"]) == (1, 1, 1)
 
 

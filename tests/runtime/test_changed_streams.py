@@ -229,6 +229,24 @@ def test_a_stream_that_is_shed_says_so_and_later_where_the_hole_is(
     assert pace.live_taken_s == 10.0
 
 
+def test_a_stream_that_falls_silent_while_it_is_shed_and_comes_back_is_shed_still(
+    worker: Worker, events: Collector, plan: StreamPlan
+) -> None:
+    now = [0.0]
+    router = Router([worker], lambda _: plan, events, "EPOCH", stall_s=10.0, clock=lambda: now[0])
+    send(router, *seconds(0, 5), live=True)
+    idle(worker)
+    worker.shed(["radio-1"], "overload: too much")
+    for _ in range(11):
+        now[0] += 1.0
+        router.tick()
+    send(router, *seconds(5, 6), live=True)
+    idle(worker)
+    events.wait_for(lambda _: len(events.states()) == 4)
+    assert events.states() == ["running", "shed", "stalled", "shed"]
+    assert [slot.state for slot in worker.slots()] == ["shed"]
+
+
 def test_only_what_is_live_is_shed_or_stretched(worker: Worker, events: Collector, plan: StreamPlan) -> None:
     router = router_with(worker, events, plan)
     send(router, *seconds(0, 5, "tape"), live=False)

@@ -82,13 +82,14 @@ def test_nothing_is_expected_of_who_has_not_begun_rests_or_is_forgotten(clock: C
     assert [stuck.name for stuck in wait_looking(liveness, clock, 6)] == ["resting"]
 
 
-def test_when_the_whole_process_stood_still_nobody_is_blamed(clock: Clock) -> None:
+def test_when_the_whole_process_stood_still_nobody_is_blamed(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     liveness = Liveness(clock)
     beat = liveness.register("worker-0", 10.0)
     beat()
     assert wait_looking(liveness, clock, 2) == []
     clock.now += 3600.0
     assert liveness.look() == []
+    assert "the whole process stood still for about 3600 s" in caplog.text
     assert wait_looking(liveness, clock, 10) == []
     assert [stuck.name for stuck in wait_looking(liveness, clock, 1)] == ["worker-0"], "but then it is not forgiven"
 

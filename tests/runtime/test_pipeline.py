@@ -234,7 +234,16 @@ def test_after_a_loss_of_the_source_the_stream_goes_on_with_fresh_policies(model
     assert pipeline.next_sample is None
     assert pipeline.close("again", flush=True) == []
     later = pipeline.push(run_of(noise(40_000), 900_000))
-    assert [data["state"] for data in statuses(later)] == ["running"]
+    gap, running = statuses(later)
+    assert (gap["state"], gap["first_sample"], gap["end_sample"], gap["sample_rate"]) == (
+        "gap",
+        40_000,
+        900_000,
+        16_000,
+    )
+    assert gap["reason"] == "860000 samples are missing while the source was lost"
+    assert running["state"] == "running"
+    assert (pipeline.gaps, pipeline.lost_samples) == (1, 860_000)
     assert told(later, "posterior")[0]["origin"] == "epoch"
     restarted = pipeline.close("source lost") + pipeline.push(run_of(noise(40_000), 0))
     assert told(restarted, "posterior")[0]["origin"] == "epoch+1"

@@ -53,8 +53,10 @@ def router(worker: Worker, events: Collector, clock: Clock) -> Router:
 
 
 def after(router: Router, clock: Clock, seconds: float) -> None:
-    clock.now += seconds
-    router.tick()
+    """Let time pass, with a look each second as in the daemon's main loop."""
+    for _ in range(round(seconds)):
+        clock.now += 1.0
+        router.tick()
 
 
 class TestStalls:
@@ -80,6 +82,18 @@ class TestStalls:
             after(router, clock, 31.0)
         events.wait_for(lambda all_: len(all_) == 6)
         assert events.states() == ["running", "stalled"] * 3
+
+    def test_a_process_that_stood_still_blames_no_source_for_it(
+        self, router: Router, clock: Clock, events: Collector
+    ) -> None:
+        router.route("mic", audio(0, 100), live=True, stop=NEVER)
+        after(router, clock, 20.0)
+        clock.now += 3600.0
+        after(router, clock, 29.0)
+        router.route("mic", audio(100, 100), live=True, stop=NEVER)
+        after(router, clock, 31.0)
+        events.wait_for(lambda _: "stalled" in events.states())
+        assert events.states() == ["running", "stalled"]
 
     def test_each_stream_of_a_source_for_itself(self, router: Router, clock: Clock, events: Collector) -> None:
         router.route("zmq", audio(0, 100, "a"), live=True, stop=NEVER)

@@ -181,7 +181,7 @@ class TestSource:
         thread = run_source(router, source, pauses=Pauses(9))
         assert (thread.state, thread.reason, source.opened) == ("ended", "", 2)
         events.wait_for(lambda all_: [e.data["state"] for e in all_].count("ended") == 2)
-        assert events.states() == ["running", "ended", "retrying", "running", "ended"]
+        assert events.states() == ["running", "ended", "retrying", "gap", "running", "ended"]
 
     def test_a_source_error_ends_it_for_good(self, router: Router, events: Collector) -> None:
         source = ListSource([audio(0, 500), SourceError("no such station")], [audio(0, 500)])

@@ -238,8 +238,6 @@ def test_the_socket_is_in_the_runtime_folder_and_found_from_the_state_folder(bar
 
 def test_a_state_folder_that_cannot_be_written_keeps_nobody_from_asking_why(bare: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file"):
-        control_path(tmp_path / "file" / "state")
     bare.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     assert control_path(tmp_path / "file" / "state") == tmp_path / "control.sock"
 

@@ -92,7 +92,7 @@ def test_a_status_is_one_line_and_adds_no_word_of_its_own(manager: Manager, noti
     ("usec", "pid", "expected"),
     [
         ("30000000", "", 30.0),
-        ("30000000", str(os.getpid()), 30.0),
+        pytest.param("30000000", str(os.getpid()), 30.0, id="this process"),
         ("30000000", "1", None),
         ("", "", None),
         ("0", "", None),

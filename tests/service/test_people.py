@@ -307,5 +307,5 @@ def test_a_planned_silence_marks_by_the_time_at_which_it_sounded(tmp_path: Path)
 
 @pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "../etc/passwd", "\0"])
 def test_an_unknown_time_zone_is_a_mistake_in_the_configuration(zone: str) -> None:
-    with pytest.raises(ValidationError, match=r"unknown here, expected e.g. Europe/Berlin"):
+    with pytest.raises(ValidationError, match=r"unknown here, expected e.g. Europe/"):
         SilenceSettings(name="night", timezone=zone)

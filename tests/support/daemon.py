@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import zmq
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 STREAMCLS = [sys.executable, "-m", "streamcls"]
@@ -68,11 +68,11 @@ class Listener(threading.Thread):
 class DaemonProcess:
     """``streamcls run`` on a configuration."""
 
-    def __init__(self, config: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, config: Path, env: Mapping[str, str] | None = None, command: Sequence[str] = STREAMCLS) -> None:
         self.log = config.with_suffix(".log")
         self._log = self.log.open("wb")
         self.process = subprocess.Popen(
-            [*STREAMCLS, "run", str(config)],
+            [*command, "run", str(config)],
             stdout=self._log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(env or {})},

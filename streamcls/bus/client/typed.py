@@ -23,6 +23,7 @@ __all__ = [
     "ModerationWindow",
     "OtherEvent",
     "Phase",
+    "Reload",
     "StreamStatusEvent",
     "TypedEvent",
     "typed",
@@ -152,6 +153,18 @@ class Heartbeat(_Event):
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload(_Event):
+    """What has come of reading the configuration anew: ``applied``, ``refused`` or ``unchanged``; what has changed stands in ``data``."""
+
+    kind: ClassVar[str] = "daemon.reload"
+    state: str
+    reason: str
+    problems: tuple[str, ...]
+    waiting: tuple[str, ...]
+    data: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class OtherEvent:
     """An event of a kind that is not known here, or that does not fit its kind."""
@@ -167,6 +180,7 @@ TypedEvent: TypeAlias = (
     | Evidence
     | StreamStatusEvent
     | Heartbeat
+    | Reload
     | OtherEvent
 )
 
@@ -254,6 +268,7 @@ _KINDS: Final[Mapping[str, Any]] = {
         Evidence,
         StreamStatusEvent,
         Heartbeat,
+        Reload,
     )
 }
 _CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {
@@ -266,7 +281,7 @@ _CONVERTED: Final[dict[str, Callable[[Any], Any]]] = {
     ),
     **dict.fromkeys(("level_dbfs", "duration_s", "uptime_s"), _number),
     **dict.fromkeys(("first_sample", "end_sample", "sample_rate", "windows"), _whole),
-    **dict.fromkeys(("labels", "taxonomy"), _texts),
+    **dict.fromkeys(("labels", "taxonomy", "problems", "waiting"), _texts),
     **dict.fromkeys(("started_at", "ended_at"), _instant_if_any),
     "posterior": _mapping_of(_number),
     "positions": _mapping_of(_whole),

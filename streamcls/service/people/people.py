@@ -105,6 +105,10 @@ class People:
             marks["acknowledged"] = {"by": seen.by, "at": rfc3339(seen.at), "note": seen.note}
         return dataclasses.replace(event, data={**event.data, **marks}) if marks else event
 
+    def plan(self, silence: Iterable[SilenceSettings]) -> None:
+        """Replace the planned silence: alerts are marked by the new one from now on."""
+        self._silence = tuple(Silence(settings) for settings in silence)
+
     def tick(self) -> None:
         """Forget what is over, and publish that a mute is. Cheap where it is called too often."""
         now = self._clock()
