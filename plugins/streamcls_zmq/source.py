@@ -14,6 +14,7 @@ from streamcls import RetryableSourceError, SourceError
 from streamcls_zmq.config import ZmqConfig, config_problems
 from streamcls_zmq.endpoints import is_numeric_ipv6
 from streamcls_zmq.ingest import FRAMES
+from streamcls_zmq.liveness import notice_the_dead
 from streamcls_zmq.streams import StreamTable, new_counters
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ _CUT_OFF: Final = 2
 """A frame so many times longer than allowed makes ZeroMQ close the connection; up to it, it is counted."""
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 5_000
-_HEARTBEAT_MS: Final = 10_000
-_HEARTBEAT_TIMEOUT_MS: Final = 30_000
 _TAKEN: Final = "choose another port or path, or stop the other process"
 
 _log = logging.getLogger(__name__)
@@ -174,8 +173,7 @@ class ZmqSource:
         socket.setsockopt(zmq.MAXMSGSIZE, self._config.max_message_bytes * _CUT_OFF)
         socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS)
+        notice_the_dead(socket)
         return socket
 
     def _attach(self, socket: zmq.Socket[bytes], endpoint: str, how: str) -> str:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bind_all", "give_up_on_the_dead"]
 
-_PING_MS: Final = 10_000
-_SILENT_MS: Final = 30_000
+_QUIET_S: Final = 10
+_PROBE_S: Final = 5
+_PROBES: Final = 4
 _STUCK_MS: Final = 60_000
 
 _TAKEN: Final = "another process has it; choose another port or path in [bus] {key}, or stop the other daemon"
@@ -27,11 +28,16 @@ _TAKEN: Final = "another process has it; choose another port or path in [bus] {k
 def give_up_on_the_dead(socket: zmq.Socket[bytes]) -> None:
     """End connections of peers that have gone or stand still, so that what waits for them is freed: set before binding.
 
-    One that takes nothing off the network for a minute is stuck (TCP_USER_TIMEOUT); one that does not answer a ping in half a minute is
-    gone. Either comes back by itself where it still lives.
+    One that takes nothing off the network for a minute is stuck (TCP_USER_TIMEOUT); one whose machine does not answer for half a minute is
+    gone (TCP keep-alive). Either comes back by itself where it still lives.
+
+    ZeroMQ's own heartbeats are not used: where the socket's receive queue is full and the peer resets its connection, libzmq ends the
+    whole process with the next of them (libzmq issue 4364; seen with 4.3.5).
     """
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _PING_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _QUIET_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _PROBE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, _PROBES)
     socket.setsockopt(zmq.TCP_MAXRT, _STUCK_MS)
 
 
