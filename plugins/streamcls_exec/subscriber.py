@@ -86,6 +86,16 @@ class ExecSubscriber:
         """Events that are accepted and not done with."""
         return self._delivery.waiting
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds for which the oldest of them has waited."""
+        return self._delivery.waited_s
+
+    @property
+    def trouble(self) -> str:
+        """Why the last attempt failed; empty once one has succeeded."""
+        return self._delivery.trouble
+
     def handle(self, event: Mapping[str, Any]) -> None:
         """Accept an event where it is wanted. Once this returns it is on disk; SubscriberBusyError while too much waits."""
         if self._is_wanted(event):

@@ -128,6 +128,7 @@ class FileTailSource:
     def _wait(self, stop: threading.Event, reason: str) -> Iterator[StreamItem]:
         if not self._connecting:
             self._connecting = True
+            _log.warning("%s: %s; it is waited for", self._stream, reason)
             yield StreamStatus(self._stream, "connecting", reason)
         stop.wait(self._config.poll_s)
 

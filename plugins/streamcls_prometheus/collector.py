@@ -15,7 +15,7 @@ from streamcls_prometheus.figures import STREAM_STATES, number, table
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
@@ -54,6 +54,8 @@ _MODEL_TOTALS: Final = (
 )
 _PART_TOTALS: Final = (
     ("bus", "published", "streamcls_bus_published", "Events published."),
+    ("reload", "count", "streamcls_config_reloads", "Reloads, refused ones among them."),
+    ("reload", "refused", "streamcls_config_reloads_refused", "Reloads that were refused."),
     ("journal", "written", "streamcls_journal_written", "Events written to the journal."),
     ("journal", "lost", "streamcls_journal_lost", "Events that the journal could not keep."),
     ("evidence", "written", "streamcls_evidence_written", "Clips written."),
@@ -78,13 +80,26 @@ _PART_GAUGES: Final = (
     ("evidence", "waiting", "streamcls_evidence_waiting_clips", "Clips being written."),
     ("audit", "records", "streamcls_audit_records", "Records in the audit log."),
 )
+_SUBSCRIBER_GAUGES: Final = (
+    ("behind", "streamcls_subscriber_behind_events", "Places in the journal that it has not come to yet."),
+    ("waiting", "streamcls_subscriber_waiting_events", "Events that it has taken and not delivered."),
+    ("waited_s", "streamcls_subscriber_oldest_waiting_seconds", "For so long the oldest of these has waited."),
+)
+_WORKER_GAUGES: Final = (
+    ("streams", "streamcls_worker_streams", "Streams that it has."),
+    ("utilisation", "streamcls_worker_utilisation_ratio", "Share of the last seconds for which it worked."),
+    ("realtime_factor", "streamcls_worker_realtime_factor", "How many times the live audio that comes it could do."),
+    ("lag_s", "streamcls_worker_lag_seconds", "The most live audio that waits in one stream."),
+    ("stride_factor", "streamcls_worker_stride_factor", "Only each so many-th window is classified."),
+    ("shed", "streamcls_worker_shed_streams", "Streams that are given up for now because of overload."),
+)
 _UP: Final = (
     ("journal", "streamcls_journal_up", "1: events are kept on disk."),
     ("evidence", "streamcls_evidence_up", "1: clips can be written."),
     ("audit", "streamcls_audit_up", "1: records can be written."),
 )
 _MOST_COUNTERS: Final = 100
-"""Of one source."""
+"""Of one source, or of one subscriber."""
 
 
 class FigureCollector(Collector):
@@ -134,6 +149,13 @@ class FigureCollector(Collector):
         for part, name, text in _UP:
             if isinstance(beat.get(part), dict):
                 yield _gauge(name, text, [((), float(beat[part].get("state") == "ok"))])
+        last = table(table(beat.get("reload")).get("last"))
+        if last:
+            text = "0: the configuration as it stands was refused by the last reload; a restart would fail."
+            yield _gauge("streamcls_config_last_reload_successful", text, [((), float(last.get("state") != "refused"))])
+        if isinstance(beat.get("stuck"), list):
+            text = "Threads of the daemon that make no progress."
+            yield _gauge("streamcls_stuck_threads", text, [((), float(len(beat["stuck"])))])
         for part, key, name, text in _PART_TOTALS:
             total = figures.totals.of((part, key))
             if total is not None:
@@ -196,13 +218,7 @@ class FigureCollector(Collector):
     def _sources(self) -> Iterator[Metric]:
         sources = self._figures.sources.items()
         yield _states("streamcls_source_state", "source", _SOURCE_STATES, [(n, s.state) for n, s in sources])
-        counted = [
-            ((n, str(key)), value)
-            for n, s in sources
-            for key, raw in list(s.counters.items())[:_MOST_COUNTERS]
-            if (value := number(raw)) is not None
-        ]
-        yield _gauge("streamcls_source_counter", "What it counts, in its own words.", counted, "source", "counter")
+        yield _counters("source", [(n, s.counters) for n, s in sources])
 
     def _named(self) -> Iterator[Metric]:
         beat = table(self._figures.beat)
@@ -211,6 +227,15 @@ class FigureCollector(Collector):
         yield _gauge("streamcls_subscriber_up", "1: it lives.", up, "subscriber")
         states = [(n, str(facts["state"])) for n, facts in subscribers.items() if "state" in facts]
         yield _states("streamcls_subscriber_state", "subscriber", _SUBSCRIBER_STATES, states)
+        yield _counters("subscriber", [(n, table(facts.get("counters"))) for n, facts in subscribers.items()])
+        workers = {name: table(facts) for name, facts in table(beat.get("workers")).items()}
+        for label, entries, gauges in (
+            ("subscriber", subscribers, _SUBSCRIBER_GAUGES),
+            ("worker", workers, _WORKER_GAUGES),
+        ):
+            for key, name, text in gauges:
+                values = [((n,), number(facts.get(key))) for n, facts in entries.items()]
+                yield _gauge(name, text, [(labels, value) for labels, value in values if value is not None], label)
         groups = (
             ("subscribers", "subscriber", _SUBSCRIBER_TOTALS),
             ("clients", "client", _CLIENT_TOTALS),
@@ -228,6 +253,16 @@ def _gauge(name: str, text: str, values: Iterable[tuple[tuple[str, ...], float]]
 
 def _counter(name: str, text: str, values: Iterable[tuple[tuple[str, ...], float]], *labels: str) -> Metric:
     return _filled(CounterMetricFamily(name, text, labels=labels), values)
+
+
+def _counters(label: str, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> Metric:
+    counted = [
+        ((name, str(key)), value)
+        for name, counters in entries
+        for key, raw in list(counters.items())[:_MOST_COUNTERS]
+        if (value := number(raw)) is not None
+    ]
+    return _gauge(f"streamcls_{label}_counter", "What it counts, in its own words.", counted, label, "counter")
 
 
 def _filled(family: Any, values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:

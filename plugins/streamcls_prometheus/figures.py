@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STREAM_STATES", "Figures", "SourceFigures", "StreamFigures", "Totals", "number", "table"]
 
-STREAM_STATES: Final = ("connecting", "running", "retrying", "stalled", "ended", "failed")
+STREAM_STATES: Final = ("connecting", "running", "retrying", "stalled", "shed", "ended", "failed")
 _OVER: Final = frozenset({"ended", "failed"})
 
 _MOST_KINDS: Final = 200
@@ -213,6 +213,8 @@ class Figures:
 
     def _totals(self, data: Mapping[str, Any]) -> None:
         self._note(("bus", "published"), data.get("published"))
+        for key in ("count", "refused"):
+            self._note(("reload", key), table(data.get("reload")).get(key))
         for part, keys in (("journal", ("written", "lost")), ("evidence", ("written", "given_up", "removed"))):
             for key in keys:
                 self._note((part, key), table(data.get(part)).get(key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from streamcls_prometheus.figures import table
+from streamcls_prometheus.figures import number, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ailments"]
 
+_UNDELIVERED_S: Final = 60.0
+"""An event that a subscriber has taken and not delivered for so long."""
 _BEATS: Final = 3
 """Heartbeats that may be missing."""
 _LONGEST_REASON: Final = 200
@@ -39,19 +41,31 @@ def _streams(figures: Figures, config: PrometheusConfig, now: float) -> Iterator
             stream.state == stream.facts.get("state") == "failed"
         ):  # given up; one that was refused is its sender's affair
             yield f"stream {name}: failed{_because(stream.reason)}"
-        elif stream.state == "running" and stream.window_at is not None and now - stream.window_at > config.stale_s:
-            yield f"stream {name}: no window for {now - stream.window_at:.1f} s"
+        elif (
+            stream.state in {"running", "stalled"}
+            and stream.window_at is not None
+            and now - stream.window_at > config.stale_s
+        ):
+            stalled = f"stalled{_because(stream.reason)}; " if stream.state == "stalled" else ""
+            yield f"stream {name}: {stalled}no window for {now - stream.window_at:.1f} s"
 
 
 def _sources(figures: Figures, config: PrometheusConfig, now: float) -> Iterator[str]:
     for name, source in sorted(figures.sources.items()):
         if source.state == "failed":
             yield f"source {name}: failed{_because(source.reason)}"
+        elif source.state == "connecting" and source.reason and now - source.since > config.retrying_s:
+            yield f"source {name}: awaited for {now - source.since:.1f} s{_because(source.reason)}"
         elif source.state == "retrying" and now - source.since > config.retrying_s:
             yield f"source {name}: lost for {now - source.since:.1f} s{_because(source.reason)}"
 
 
 def _parts(beat: Any) -> Iterator[str]:
+    stuck = beat.get("stuck")
+    for facts in map(table, stuck if isinstance(stuck, list) else ()):
+        yield f"thread {facts.get('name')}: no progress"
+    if table(beat.get("security")).get("alive") is False:
+        yield "security: the authenticator has stopped; nobody is let in"
     for part in ("journal", "evidence", "audit"):
         facts = table(beat.get(part))
         if facts.get("state") == "failed":
@@ -62,6 +76,12 @@ def _parts(beat: Any) -> Iterator[str]:
             yield f"subscriber {name}: {facts['state']}{_because(facts.get('reason'))}"
         elif facts.get("alive") is False:
             yield f"subscriber {name}: it has ended{_because(facts.get('reason'))}"
+        waited_s = number(facts.get("waited_s")) or 0.0
+        trouble = _because(facts.get("trouble"))
+        if facts.get("waiting") and waited_s > _UNDELIVERED_S:
+            yield f"subscriber {name}: events wait to be delivered for {waited_s:.0f} s{trouble}"
+        elif trouble and table(facts.get("counters")).get("dead"):
+            yield f"subscriber {name}: the last delivery failed, and events are given up{trouble}"
 
 
 def _because(reason: Any) -> str:

@@ -99,7 +99,7 @@ class ZmqSource:
         if self._config.curve and self._security is None:
             problems.append("curve needs the daemon's keys: set curve = true in [security]")
         if problems:
-            raise SourceError(f"source {self._name}: " + "; ".join(problems))
+            raise SourceError("; ".join(problems))
         table = StreamTable(self._config, self._name, self.counters)
         with ExitStack() as stack:
             sockets = self._open(stack)
@@ -113,7 +113,7 @@ class ZmqSource:
                     for socket, _ in ready:
                         yield from self._drain(socket, table, stop)
                 except zmq.ZMQError as error:
-                    raise RetryableSourceError(f"source {self._name}: receiving failed: {error}") from error
+                    raise RetryableSourceError(f"receiving failed: {error}") from error
                 if self._now() >= turn:
                     turn = self._now() + _EXPIRE_S
                     yield from self._hand_over(table.expire(self._now()))
@@ -184,7 +184,7 @@ class ZmqSource:
                 socket.connect(endpoint)
                 return endpoint
             if _ipc_in_use(endpoint):
-                text = f"source {self._name}: bind {endpoint}: somebody else listens there; {_TAKEN}"
+                text = f"bind {endpoint}: somebody else listens there; {_TAKEN}"
                 raise RetryableSourceError(text)
             socket.bind(endpoint)
             return socket.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -192,7 +192,7 @@ class ZmqSource:
             why = (
                 zmq.strerror(error.errno) if error.errno is not None else error
             )  # without the address, which stands there
-            text = f"source {self._name}: {how} {endpoint}: {why}"
+            text = f"{how} {endpoint}: {why}"
             if error.errno == zmq.EADDRINUSE:
                 raise RetryableSourceError(f"{text}; {_TAKEN}") from error
             if error.errno == zmq.EADDRNOTAVAIL:

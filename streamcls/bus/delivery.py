@@ -105,6 +105,8 @@ class Delivery:
     ----------
     counters
         ``delivered``, ``retried`` (failed attempts that another one follows), ``dead``, ``repeated`` (handed over again and known already).
+    trouble
+        Why the last attempt failed; empty once one has succeeded.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Delivery:
         timing: Timing | None = None,
     ) -> None:
         self.counters = {"delivered": 0, "retried": 0, "dead": 0, "repeated": 0}
+        self.trouble = ""
         self._send, self._outbox, self._dead_letters = send, outbox, dead_letters
         self._patience = patience
         self._timing = timing or Timing()
@@ -148,6 +151,15 @@ class Delivery:
     def waiting(self) -> int:
         """Events that are not delivered yet."""
         return len(self._outbox)
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds for which the oldest of them has waited, as far as this process knows; 0 where none waits."""
+        with self._changed:
+            oldest = min(
+                (lane[0].taken_at for lane in self._lanes.values() if lane[0].taken_at is not None), default=None
+            )
+            return 0.0 if oldest is None else max(0.0, self._timing.now() - oldest)
 
     def put(self, event: Mapping[str, Any]) -> None:
         """Accept an event: once this returns, it will be delivered even if the process is killed.
@@ -218,6 +230,7 @@ class Delivery:
                 raise BusError(f"the event {parcel.event['id']} was neither delivered nor kept before the end")
 
     def _enqueue(self, parcel: Parcel) -> None:
+        parcel.taken_at = self._timing.now()
         lane = self._lanes.get(parcel.stream)
         if lane is not None:
             lane.append(parcel)
@@ -279,6 +292,7 @@ class Delivery:
 
     def _put_off(self, parcel: Parcel, reason: str, now: float) -> None:
         self.counters["retried"] += 1
+        self.trouble = reason
         self._delays += 1
         due = now + self._patience.pause_s(parcel.attempts, self._timing.jitter())
         heapq.heappush(self._delayed, (due, self._delays, parcel.stream))
@@ -292,6 +306,7 @@ class Delivery:
 
     def _finish(self, parcel: Parcel, reason: str) -> None:
         self.counters["dead" if reason else "delivered"] += 1
+        self.trouble = reason
         now = self._timing.now()
         if reason and now - self._mourned >= _REMIND_S:
             self._mourned = now

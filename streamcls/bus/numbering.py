@@ -103,7 +103,12 @@ class Numbering:
             frames = encode(event, source=self._source, epoch=self.epoch, sequence=sequence, now=now, position=position)
         except _UNWRITABLE as error:
             # Only a plugin's mistake leads here; the event is named, its number is not used up, the others go on.
-            _log.error("event %s of %s cannot be written as JSON: %s", event.kind, event.stream, error)
+            _log.error(
+                "event %s of %s cannot be written as JSON: %s",
+                event.kind,
+                event.stream.encode("utf-8", "backslashreplace").decode(),
+                error,
+            )
             return None
         with self._lock:
             self._positions[topic] = sequence

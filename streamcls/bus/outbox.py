@@ -52,6 +52,8 @@ class Parcel:
         How often its delivery was tried by this process.
     tried_at
         When that was first, on the clock of whoever delivers it; None before.
+    taken_at
+        When it was accepted, or found again by this process, on the same clock; None before it is handed to one who delivers.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Parcel:
     size: int = 0
     attempts: int = 0
     tried_at: float | None = None
+    taken_at: float | None = None
     settled: bool = field(default=False)
 
     @property

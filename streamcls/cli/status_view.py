@@ -163,10 +163,21 @@ def _stream(name: str, facts: Mapping[str, Any]) -> list[str]:
 def _subscribers(status: Mapping[str, Any]) -> str:
     rows = [
         [name, facts["state"], str(facts["handled"]), str(facts["failed"]), str(facts["missed"]), str(facts["behind"]),
-         str(facts["restarts"]), facts.get("reason", "")]
+         _undelivered(facts), str(facts["restarts"]), facts.get("reason") or facts.get("trouble", "")]
         for name, facts in sorted(status["subscribers"].items())
     ]  # fmt: skip
-    return _listing(rows, ["SUBSCRIBER", "STATE", "HANDLED", "FAILED", "MISSED", "BEHIND", "RESTARTS", "REASON"])
+    return _listing(
+        rows, ["SUBSCRIBER", "STATE", "HANDLED", "FAILED", "MISSED", "BEHIND", "UNDELIVERED", "RESTARTS", "REASON"]
+    )
+
+
+def _undelivered(facts: Mapping[str, Any]) -> str:
+    """Tell of what a subscriber has taken and not delivered, and of what it has given up; nothing where it has no such thing."""
+    waiting, dead = facts.get("waiting"), facts.get("counters", {}).get("dead")
+    told = [] if waiting is None else [str(waiting)]
+    told += [f"for {duration(facts['waited_s'])}"] if waiting and "waited_s" in facts else []
+    told += [f"({dead:.0f} given up)"] if dead else []
+    return " ".join(told)
 
 
 def _clients(status: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
@@ -79,7 +80,9 @@ def read_config(path: Path | None) -> tuple[Settings, list[Problem]]:
 
 def _text_of(path: Path) -> str:
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST_FILE + 1)  # no more: a running daemon that reloads is not to fill the memory
+            size = max(len(raw), os.fstat(file.fileno()).st_size)
     except OSError as error:
         hint = ""
         if isinstance(error, FileNotFoundError):
@@ -88,7 +91,7 @@ def _text_of(path: Path) -> str:
             hint = "let the daemon's user read it, and enter the folders above it"
         raise ConfigError([Problem(str(path), f"cannot be read: {error.strerror}", hint)]) from error
     if len(raw) > _LARGEST_FILE:
-        raise ConfigError([Problem(str(path), f"has {len(raw)} bytes, expected at most {_LARGEST_FILE}")])
+        raise ConfigError([Problem(str(path), f"has {size} bytes, expected at most {_LARGEST_FILE}")])
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -100,7 +100,14 @@ class Applier:
                 else f"nothing has changed but what a restart applies: {', '.join(waiting)}"
             )
             return outcome("unchanged", only, waiting=waiting)
-        streams = self._apply(in_force(old, fresh, difference), difference)
+        before = self._parts.prepared
+        try:
+            streams = self._apply(in_force(old, fresh, difference), difference)
+        except Exception:
+            self._parts.prepared = (
+                before  # the next reload does all of it, since this one may have come to a part of it only
+            )
+            raise
         reason = "the new configuration is in force"
         if waiting:
             reason += f", but for what a restart applies: {', '.join(waiting)}"
@@ -230,10 +237,12 @@ class Applier:
                 self._complain(
                     f"source {name}: it did not heed the stop within {_SOURCE_STOP_S:g} s and is left behind"
                 )
-        for name in names.removed:
-            if parts.resumption is not None:
+        if parts.resumption is not None:
+            for name in wanted:
+                parts.resumption.succeed(name)
+            for name in names.removed:
                 parts.resumption.forget(name)
-            parts.unmade -= {name}
+        parts.unmade -= {*names.removed}
         before = {thread.source_name for thread in parts.left_behind} - wedged
         for name in sorted(before & {*names.added, *names.changed}):
             self._complain(f"source {name}: one that was left behind still runs, and none is started beside it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import signal
@@ -220,7 +221,7 @@ class Daemon:
 
     def _wait(self) -> None:
         """Publish heartbeats until asked to stop, or until there is nothing left to run."""
-        next_beat = next_look = 0.0
+        next_look, last_beat = 0.0, -math.inf
         while not self._asked(_LOOK_S):
             self._watch.tick()
             self._get_ready()
@@ -232,11 +233,11 @@ class Daemon:
                 _log.critical("%s stopped by itself", stopped[0])
                 self.exit_code = 1
                 return
-            if time.monotonic() >= next_beat:
+            if time.monotonic() >= last_beat + self._settings.daemon.heartbeat_s:  # which a reload may have changed
                 self._publish_heartbeat()
                 if self._ready and not self._watch.stuck and not self._reloader.busy:
                     self._watch.notifier.status(self._words())
-                next_beat = time.monotonic() + self._settings.daemon.heartbeat_s
+                last_beat = time.monotonic()
             self._side.tick()
             if self._parts.resumption is not None:
                 self._parts.resumption.tick(time.monotonic())

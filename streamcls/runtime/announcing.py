@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.types import Event
 
@@ -11,7 +12,11 @@ if TYPE_CHECKING:
 
     from streamcls.runtime.consumer import Consumer
 
-__all__ = ["gap", "running", "status"]
+__all__ = ["gap", "in_state", "running", "status"]
+
+_RUNNING: Final = "running"
+_OUTLASTS: Final = frozenset({"shed", "stalled"})
+"""States that a change of what is done with a stream does not end."""
 
 
 def status(stream: str, state: str, reason: str, facts: Mapping[str, Any], sample: int | None = None) -> Event:
@@ -48,4 +53,11 @@ def running(  # noqa: PLR0917 - called from one place
         "tags": dict(tags),
     }
     reason = reason or f"{rate} Hz, {channels} channel{'s' if channels > 1 else ''}"
-    return status(stream, "running", reason, facts, first_sample)
+    return status(stream, _RUNNING, reason, facts, first_sample)
+
+
+def in_state(event: Event, state: str) -> Event:
+    """Return what is said of a change of plan; of a stream that is given up or silent, that it still is."""
+    if state not in _OUTLASTS or event.kind != "stream.status" or event.data["state"] != _RUNNING:
+        return event
+    return replace(event, data={**event.data, "state": state})

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from streamcls.runtime.inbox import Departure
 from streamcls.runtime.memory import PipelineMemory
 from streamcls.runtime.resume import STATE_VERSION
 from streamcls.runtime.slot import resume_clips
-from streamcls.types import Checkpoint, StreamStatus
+from streamcls.types import Checkpoint, EndOfStream, StreamStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from streamcls.audio import Run
+    from streamcls.runtime.inbox import Piece
     from streamcls.runtime.pipeline import StreamPipeline
     from streamcls.runtime.resume import PublishAll, Resumption
     from streamcls.runtime.slot import StreamSlot
@@ -72,6 +74,16 @@ class Keeper:
         """Leave a stream out that is over."""
         self._unsaved.pop(slot.name, None)
 
+    def tell(self, slot: StreamSlot, piece: Piece, events: Sequence[Event]) -> None:
+        """Publish what a piece gave, and hand over the clips that are whole."""
+        over = isinstance(piece, (EndOfStream, Departure))
+        checkpoint = self.publish(slot, events, at_once=over)
+        if checkpoint is not None and self._resumption is not None and over:
+            # A successor of its source goes on with it: at once, or where it ended by itself, once there is one.
+            self._resumption.put(checkpoint, at_once=isinstance(piece, Departure))
+        if slot.recorder is not None:
+            slot.recorder.hand_over()
+
     def publish(self, slot: StreamSlot, events: Sequence[Event], *, at_once: bool = False) -> Checkpoint | None:
         """Publish what a piece gave, with a checkpoint where one is due, which is returned: the journal has both or neither."""
         journaled = any(not event.kind.endswith(".window") for event in events)
@@ -88,12 +100,6 @@ class Keeper:
         if events or checkpoint is not None:
             self._publish_all(events, checkpoint)
         return checkpoint
-
-    def hand_back(self, slot: StreamSlot, events: Sequence[Event]) -> None:
-        """Publish the last events of a stream whose source goes, so that its successor can go on with the stream."""
-        checkpoint = self.publish(slot, events, at_once=True)
-        if checkpoint is not None and self._resumption is not None:
-            self._resumption.put(checkpoint)
 
     def resumed(self, slot: StreamSlot, pipeline: StreamPipeline, run: Run) -> list[Event]:
         """Go on where the stream was before, if it was anywhere, or say why not."""

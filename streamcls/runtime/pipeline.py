@@ -73,7 +73,7 @@ class StreamPipeline:
         self._since = 0
         self._levels_decided = 0
         self._resumed_at: int | None = None
-        self._unsound = False
+        self._unsound = self._flushed = False
         self._consumers = [Consumer(model, pool.classifier(model), parts, []) for model, parts in plan.models]
         self._renew_policies()
 
@@ -115,7 +115,7 @@ class StreamPipeline:
         self._anchor.set(run.first_sample, run.captured_at, run.sample_rate)
         if begins:
             self._begin(audio_format, run.first_sample)
-        elif run.first_sample != self.next_sample:
+        elif run.first_sample != self.next_sample or self._flushed:
             self._reset(run.first_sample)
         self.next_sample = run.end_sample
         if self._resumed_at is not None and run.end_sample >= self._resumed_at:
@@ -218,9 +218,8 @@ class StreamPipeline:
         """Decide what is there and close what is open: no audio comes for a while, and where it does again, the hole is a gap."""
         if self.next_sample is None:
             return []
-        return self._stamped(
-            [*self._finish(flush=True), *self._close_open(max(self.next_sample, self._furthest), reason)]
-        )
+        at, self._flushed = max(self.next_sample, self._furthest), True
+        return self._stamped([*self._finish(flush=True), *self._close_open(at, reason)])
 
     def stretch(self, every: int, reason: str) -> list[Event]:
         """Classify only each how many-th window of each model's grid from now on (1: all); return what is to be said of it."""
@@ -307,7 +306,7 @@ class StreamPipeline:
         self._lanes.build(rate, self._consumers)
 
     def _reset(self, first_sample: int) -> None:
-        self._since = first_sample
+        self._since, self._flushed = first_sample, False
         self._decided_until(first_sample)
         self._meter.reset(first_sample)
         self._lanes.reset(first_sample)

@@ -78,6 +78,8 @@ class Resumption:
         self._states = {envelope["subject"]: envelope for envelope in stream_states}
         self._waiting = {name: kept for name, kept in self._checkpoints.items() if _understood(kept)}
         """Not yet taken by their streams."""
+        self._ended: dict[str, Checkpoint] = {}
+        """Of streams that ended by themselves; for successors of their sources."""
 
     def close_lost(self, resuming_sources: Collection[str]) -> None:
         """Close what is open on streams that will not go on, and say that those have ended.
@@ -105,17 +107,32 @@ class Resumption:
             if self._waiting:
                 _log.info("streams that go on: %s", ", ".join(sorted(self._waiting)))
 
-    def put(self, checkpoint: Checkpoint) -> None:
-        """Take the last checkpoint of a stream whose source has gone and had nothing left open: a successor may go on with it."""
+    def put(self, checkpoint: Checkpoint, *, at_once: bool = True) -> None:
+        """Take the last checkpoint of a stream that is over and has nothing left open.
+
+        Parameters
+        ----------
+        at_once
+            Whoever of its source delivers the stream next goes on with it; else it begins anew, until :meth:`succeed`.
+        """
         with self._lock:
             self._findings.pop(checkpoint.stream, None)
-            self._checkpoints.pop(checkpoint.stream, None)
-            self._waiting.pop(checkpoint.stream, None)
-            if checkpoint.state is not None:
+            for kept in (self._checkpoints, self._waiting, self._ended):
+                kept.pop(checkpoint.stream, None)
+            if checkpoint.state is not None and at_once:
                 self._checkpoints[checkpoint.stream] = self._waiting[checkpoint.stream] = checkpoint
+            elif checkpoint.state is not None:
+                self._ended[checkpoint.stream] = checkpoint
+
+    def succeed(self, source: str) -> None:
+        """Have the next of a source's name go on also with streams that ended by themselves, as a start of the daemon would."""
+        with self._lock:
+            for stream in [name for name, kept in self._ended.items() if kept.source == source]:
+                self._checkpoints[stream] = self._waiting[stream] = self._ended.pop(stream)
 
     def forget(self, source: str) -> None:
         """Forget what is kept of a source's streams: none of that name goes on with them."""
+        self.succeed(source)
         with self._lock:
             for stream in [name for name, kept in self._waiting.items() if kept.source == source]:
                 del self._waiting[stream]
@@ -143,6 +160,7 @@ class Resumption:
         Where another source delivers the stream now, what it had open is closed.
         """
         with self._lock:
+            self._ended.pop(stream, None)
             kept = self._waiting.pop(stream, None)
         if kept is None or kept.state is None:
             return None

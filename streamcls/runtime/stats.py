@@ -85,6 +85,7 @@ def _stream(slot: StreamSlot) -> dict[str, Any]:
     pipeline = slot.pipeline
     facts: dict[str, Any] = {
         "state": slot.state,
+        "live": slot.live,
         "waiting_s": round(slot.inbox.waiting_s, 3),
         "dropped_samples": slot.dropped_samples,
         "failures": slot.failures,

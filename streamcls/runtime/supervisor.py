@@ -7,7 +7,6 @@ import math
 import re
 import threading
 import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -43,6 +42,7 @@ class _Route:
     worker: Worker
     slot: StreamSlot
     plan: StreamPlan
+    departures: int
     live: bool = False
     heard_at: float | None = None
     silent: bool = False
@@ -86,7 +86,7 @@ class Router:
         self._routes: dict[str, _Route] = {}
         self._ticked_at = clock()
         self._refused: set[str] = set()
-        self._successions: Counter[str] = Counter()
+        self._opened_live = 0
         self._lock = threading.Lock()
         self._at_once = threading.Event()  # a stop that is set: who hands it over waits for nothing
         self._at_once.set()
@@ -110,8 +110,12 @@ class Router:
         if route is None:
             return False
         if again is not None:
-            route.worker.deliver(route.slot, again, live=live, stop=stop, waiting=beat)
-        return route.worker.deliver(route.slot, item, live=live, stop=stop, waiting=beat)
+            self._deliver(route, again, live=live, stop=stop, waiting=beat)
+        return self._deliver(route, item, live=live, stop=stop, waiting=beat)
+
+    @staticmethod
+    def _deliver(route: _Route, item: StreamItem, **how: Any) -> bool:
+        return route.worker.deliver(route.slot, item, departures=route.departures, **how)
 
     def stall_after(self, stall_s: float) -> None:
         """Say of streams that they stall after so many seconds from now on; 0: never."""
@@ -186,7 +190,6 @@ class Router:
         """
         marks = []
         with self._lock:
-            self._successions[owner] += 1
             for name, route in [(n, r) for n, r in self._routes.items() if r.owner == owner]:
                 del self._routes[name]
                 marks.append(Departure(reason))
@@ -215,11 +218,11 @@ class Router:
         worker = next((worker for worker in self._workers if worker.has(item.stream)), None)
         if worker is None:
             worker = min(self._workers, key=len)
-        # A live source that takes another one's place counts from 0 again: its findings are not to bear the ids of the other's.
-        successions = self._successions[owner]
-        origin = f"{self._epoch}.{successions}" if live and successions else self._epoch if live else ""
+        # What is live may count from 0 each time that it begins: its findings are not to bear the ids of those before.
+        origin = f"{self._epoch}.{self._opened_live}" if live and self._opened_live else self._epoch if live else ""
+        self._opened_live += live
         slot = worker.open(item.stream, plan, origin, owner)
-        route = self._routes[item.stream] = _Route(owner, worker, slot, plan, live)
+        route = self._routes[item.stream] = _Route(owner, worker, slot, plan, slot.departures, live)
         self._refused.discard(item.stream)
         return route
 
@@ -328,8 +331,7 @@ class SourceThread(threading.Thread):
                     break
                 self.declared = True
                 self._beat(f"an item of stream {item.stream}")
-                if isinstance(item, Chunk):
-                    self.state, self.reason = "running", ""
+                self._note(item)
                 self._router.route(self.source_name, item, live=live, stop=self.stop_event, beat=self._beat)
                 self._beat.rest()  # in its own code it may wait for the world as long as it likes
                 delivered += 1
@@ -341,6 +343,13 @@ class SourceThread(threading.Thread):
             if close is not None:
                 close()
         return delivered
+
+    def _note(self, item: StreamItem) -> None:
+        """Learn from what it delivers how it fares: audio, or what it waits for before the first of it."""
+        if isinstance(item, Chunk):
+            self.state, self.reason = "running", ""
+        elif isinstance(item, StreamStatus) and item.state == self.state == "connecting":
+            self.reason = item.reason
 
     def _lost(self, state: StreamState, reason: str) -> None:
         """Say on each of its streams that the source is lost, or under its own name where it has none."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from streamcls.audio import Run
+from streamcls.runtime.announcing import in_state
 from streamcls.runtime.inbox import Departure, Inbox, Replan
 from streamcls.runtime.keeping import Keeper
 from streamcls.runtime.liveness import BEAT_S, Beat
@@ -18,7 +19,7 @@ from streamcls.runtime.pace import PaceMeter
 from streamcls.runtime.pipeline import StreamPipeline
 from streamcls.runtime.pool import Classifiers
 from streamcls.runtime.resume import publish_each
-from streamcls.runtime.slot import StreamSlot, recorded
+from streamcls.runtime.slot import SHED, SHED_S, StreamSlot, recorded
 from streamcls.types import Chunk, EndOfStream, Event, StreamStatus
 
 if TYPE_CHECKING:
@@ -41,10 +42,8 @@ _PIECE_S: Final = 0.5
 _MOST_FAILURES: Final = 5
 _WELL_AGAIN: Final = 1_000
 _LOST_STATES: Final = frozenset({"retrying", "failed"})
-_SHED: Final = "shed"
+_SILENT_STATES: Final = frozenset({"connecting", "stalled", *_LOST_STATES})
 _OVERLOAD: Final = "overload"
-_TELL_S: Final = 60.0
-"""Between two lines of the log that say that a stream's audio is dropped."""
 
 
 class Worker(threading.Thread):
@@ -123,8 +122,7 @@ class Worker(threading.Thread):
             else:
                 self._opened += 1
                 slot = self._slots[name] = StreamSlot(name, plan, origin, Inbox(self._buffer_s), opened=self._opened)
-            slot.claims += 1
-            slot.sources.append(source)
+            slot.claim(source, origin)
         return slot
 
     def has(self, name: str) -> bool:
@@ -137,36 +135,49 @@ class Worker(threading.Thread):
             return list(self._slots.values())
 
     def deliver(
-        self, slot: StreamSlot, item: StreamItem, *, live: bool, stop: threading.Event, waiting: Beat | None = None
+        self,
+        slot: StreamSlot,
+        item: StreamItem,
+        *,
+        live: bool,
+        stop: threading.Event,
+        waiting: Beat | None = None,
+        departures: int | None = None,
     ) -> bool:
         """Put an item into a stream's inbox.
 
         Where there is no room, a live source's chunk is dropped and counted: it shows as a gap. Anything else waits until there
-        is room or ``stop`` is set, and says so to ``waiting``. Returns False where the item was not taken.
+        is room or ``stop`` is set, and says so to ``waiting``. Returns False where the item was not taken, as where the stream
+        has had more ``departures`` by now.
         """
         with self._changed:
             if isinstance(item, Chunk):
                 slot.live = live
                 if live:
                     self._meter.arrived(slot, item)
-                    if slot.shed:
+                    if slot.refuses():
+                        if slot.inbox:
+                            self._queue(slot)
                         return False
-            while not slot.inbox.offer(item):
+            while departures in {None, slot.departures}:
+                if slot.inbox.offer(item):
+                    self._queue(slot)
+                    return True
                 if live and isinstance(item, Chunk):
-                    self._drop(slot, item)
+                    slot.drop(item, self.name)
                     return False
                 if stop.is_set() or self._closing is not None:
                     return False
                 self._changed.wait(0.1)
                 if waiting is not None:
                     waiting(f"stream {slot.name}: no room at {self.name}")
-            self._queue(slot)
-        return True
+        return False
 
     def put(self, slot: StreamSlot, mark: Mark) -> None:
         """Put a word of the daemon's behind what waits of a stream; there is always room for it."""
         with self._changed:
             slot.inbox.put(mark)
+            slot.departures += isinstance(mark, Departure)
             self._queue(slot)
 
     def stretch(self, every: int, reason: str) -> None:
@@ -178,9 +189,7 @@ class Worker(threading.Thread):
         with self._changed:
             for slot in [self._slots[name] for name in names if name in self._slots]:
                 if slot.live and not slot.shed:
-                    slot.shed = True
-                    slot.shed_s += slot.inbox.discard()
-                    slot.inbox.put(StreamStatus(slot.name, _SHED, reason))
+                    slot.give_up(reason)
                     self._queue(slot)
 
     def restore(self, names: Collection[str], reason: str) -> None:
@@ -188,22 +197,13 @@ class Worker(threading.Thread):
         with self._changed:
             for slot in [self._slots[name] for name in names if name in self._slots]:
                 if slot.shed:
-                    slot.shed = False
-                    slot.inbox.put(StreamStatus(slot.name, "running", reason, {"shed_s": round(slot.shed_s, 3)}))
+                    slot.take_up(reason)
                     self._queue(slot)
 
     def pace(self) -> Pace:
         """Say how it fares; from any thread."""
         with self._changed:
             return self._meter.pace(self._slots.values(), self._classifiers, self._stretch)
-
-    def _drop(self, slot: StreamSlot, chunk: Chunk) -> None:
-        slot.dropped_samples += len(chunk.samples)
-        now = time.monotonic()
-        if now >= slot.drop_told_at + _TELL_S:
-            slot.drop_told_at = now
-            what = "stream %s: %s is behind by %.1f s, and live audio is dropped: %d samples so far; the gaps say where"
-            _log.warning(what, slot.name, self.name, slot.inbox.waiting_s, slot.dropped_samples)
 
     def _queue(self, slot: StreamSlot) -> None:
         if not slot.queued:
@@ -269,7 +269,7 @@ class Worker(threading.Thread):
 
     def _work(self, slot: StreamSlot, piece: Piece) -> None:
         if isinstance(piece, Replan):
-            self._replan(slot, piece.plan)
+            slot.replanned(piece.plan)
         if slot.given_up:
             if isinstance(piece, (EndOfStream, Departure)):
                 self._forget(slot, piece)
@@ -287,22 +287,13 @@ class Worker(threading.Thread):
                 slot.failures = 0
         audio_s = len(piece.samples) / piece.sample_rate if isinstance(piece, Run) else 0.0
         windows = 0 if slot.pipeline is None else slot.pipeline.windows
-        now = time.monotonic()
-        slot.tally.note(audio_s, windows, began, now)
-        if isinstance(piece, Departure):
-            self._keeper.hand_back(slot, events)
-        else:
-            self._keeper.publish(slot, events)
-        if slot.recorder is not None:
-            slot.recorder.hand_over()
+        slot.tally.note(audio_s, windows, began, time.monotonic())
+        self._keeper.tell(slot, piece, events)
         self._meter.worked(slot, audio_s, time.monotonic() - began if first else 0.0)
-        if isinstance(piece, (EndOfStream, Departure)):
+        if isinstance(piece, Replan):  # not sooner: what a model that leaves had to come is classified before
+            self._classifiers.keep(model for one in self.slots() for model, _ in one.plan.models)
+        elif isinstance(piece, (EndOfStream, Departure)):
             self._forget(slot, piece)
-
-    def _replan(self, slot: StreamSlot, plan: StreamPlan) -> None:
-        """Begin with another plan; a stream that was given up gets another chance."""
-        slot.plan, slot.given_up, slot.failures = plan, False, 0
-        self._classifiers.keep(model for one in self.slots() for model, _ in one.plan.models)
 
     def _events(self, slot: StreamSlot, piece: Piece) -> list[Event]:
         if slot.pipeline is None:
@@ -319,7 +310,8 @@ class Worker(threading.Thread):
                 resumes = bool(slot.marks)
                 return recorded(slot, pipeline.close(reason, flush=not resumes, resumes=resumes), reason)
             case Replan(plan=plan, reason=reason):
-                return recorded(slot, pipeline.replan(plan, reason), "" if plan.evidence else reason)
+                events = [in_state(event, slot.state) for event in pipeline.replan(plan, reason)]
+                return recorded(slot, events, "" if plan.evidence else reason)
             case StreamStatus():
                 return self._status(slot, pipeline, piece)
         slot.state = "running"
@@ -336,11 +328,16 @@ class Worker(threading.Thread):
     @staticmethod
     def _status(slot: StreamSlot, pipeline: StreamPipeline, status: StreamStatus) -> list[Event]:
         if slot.shed and status.state == "running":
-            status = replace(status, state=_SHED, reason=f"{status.reason}; it is still given up because of overload")
+            status = replace(status, state=SHED, reason=f"{status.reason}; it is still given up because of overload")
+        elif slot.state in _SILENT_STATES and (status.state == SHED or SHED_S in status.metadata):
+            # Nothing comes anyway, which matters more; if audio comes while it is given up, that is said then.
+            slot.shed_told = False
+            return recorded(slot, pipeline.pause(_OVERLOAD), _OVERLOAD)
         slot.state, closed = status.state, []
         if status.state in _LOST_STATES:
+            slot.shed_told = False
             closed = recorded(slot, pipeline.close("source lost"), "source lost")
-        elif status.state == _SHED:
+        elif status.state == SHED:
             closed = recorded(slot, pipeline.pause(_OVERLOAD), _OVERLOAD)
         return [*closed, *pipeline.status(status)]
 
@@ -349,7 +346,7 @@ class Worker(threading.Thread):
         self._give_up(slot)
         if slot.recorder is not None:
             slot.recorder.finish("failed")
-        slot.good_pieces = 0
+        slot.good_pieces, slot.every, slot.shed_told = 0, 1, False
         slot.failures += 1
         slot.given_up = slot.failures >= _MOST_FAILURES
         slot.state = "failed" if slot.given_up else "retrying"

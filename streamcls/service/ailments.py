@@ -16,6 +16,10 @@ _WAITING: Final = 5_000
 """Deliveries in the queue to the bus, which has room for twice as many."""
 _STALE_S: Final = 60.0
 """A running stream without a window for so long; the longest windows are far shorter."""
+_AWAITED_S: Final = 60.0
+"""After the start, for what a source says that it waits for, such as a file that is to be followed."""
+_UNDELIVERED_S: Final = 60.0
+"""An event that a subscriber has taken and not delivered for so long."""
 _LONGEST_REASON: Final = 200
 _REMEDY: Final = "give the daemon more cores, fewer streams or a longer stride"
 
@@ -57,7 +61,10 @@ def _parts(status: Mapping[str, Any]) -> Iterator[str]:
         yield "security: the authenticator has stopped; nobody is let in"
     last = _table(_table(status, "reload"), "last")
     if last.get("state") == "refused":
-        yield f"reload: the configuration was refused{_because(last)}; streamcls check shows what is wrong with it"
+        yield (
+            f"reload: the configuration was refused{_because(last)}; streamcls check shows what is wrong with it. "
+            "Until it is mended a restart ends with status 78"
+        )
     waiting = status.get("waiting", 0)
     if waiting > _WAITING:
         yield f"bus: {waiting} deliveries wait; does the journal's disk answer?"
@@ -65,7 +72,8 @@ def _parts(status: Mapping[str, Any]) -> Iterator[str]:
 
 def _sources(status: Mapping[str, Any]) -> Iterator[str]:
     for name, facts in sorted(_table(status, "sources").items()):
-        if facts["state"] in {"failed", "retrying", "stalled"}:
+        late = facts["state"] == "connecting" and facts.get("reason") and status.get("uptime_s", 0.0) > _AWAITED_S
+        if late or facts["state"] in {"failed", "retrying", "stalled"}:
             yield f"source {name}: {facts['state']}{_because(facts)}"
 
 
@@ -87,7 +95,8 @@ def _streams(status: Mapping[str, Any]) -> Iterator[str]:
             yield f"stream {name}: {state}{_because(facts)}"
         elif state == "running" and facts.get("window_age_s", 0.0) > _STALE_S:
             yield f"stream {name}: no window for {facts['window_age_s']:.0f} s"
-        if room_s and facts.get("waiting_s", 0.0) > _NEARLY * room_s:
+        # A source that waits for room is meant to fill it.
+        if room_s and facts.get("live", True) and facts.get("waiting_s", 0.0) > _NEARLY * room_s:
             yield (
                 f"stream {name}: {facts['waiting_s']:.1f} s behind, of {room_s:g} s that there is room for; {_REMEDY}"
             )
@@ -99,6 +108,17 @@ def _subscribers(status: Mapping[str, Any]) -> Iterator[str]:
             yield f"subscriber {name}: {facts['state']}{_because(facts)}"
         elif facts.get("alive") is False:
             yield f"subscriber {name}: it has ended{_because(facts)}"
+        yield from (f"subscriber {name}: {sentence}" for sentence in _deliveries(facts))
+
+
+def _deliveries(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Tell of what a subscriber has taken and does not deliver; of what is given up for as long as nothing else gets through."""
+    trouble = str(facts.get("trouble", ""))[:_LONGEST_REASON]
+    if facts.get("waiting") and facts.get("waited_s", 0.0) > _UNDELIVERED_S:
+        because = f": {trouble}" if trouble else ""
+        yield f"{facts['waiting']} events wait to be delivered, the oldest for {facts['waited_s']:.0f} s{because}"
+    elif trouble and (dead := _table(facts, "counters").get("dead", 0)):
+        yield f"the last delivery failed, and {dead:.0f} events are given up, as dead letters: {trouble}"
 
 
 def _table(status: Mapping[str, Any], key: str) -> Mapping[str, Any]:

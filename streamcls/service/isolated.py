@@ -64,6 +64,9 @@ class _Watched:
     def close(self) -> None:
         self._subscriber.close()
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._subscriber, name)  # what it tells of itself
+
 
 class _Reporter:
     """Writes to the pipe to the daemon; what does not fit into it is left out."""
@@ -138,6 +141,7 @@ def _attend(thread: SubscriberThread, reporter: _Reporter, orders: io.FileIO) ->
             failed=thread.failed,
             missed=thread.missed,
             at=thread.at,
+            told=dict(thread.told),
             ready=thread.ready.is_set(),
         )
         if not alive:

@@ -28,6 +28,8 @@ _COLOURS: Final = {
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """Lowest level and its priority in sd-daemon(3); what is below is 7."""
 _DEBUG_PRIORITY: Final = 7
+_TIME: Final = "%H:%M:%S"
+_DATE_AND_TIME: Final = "%Y-%m-%d %H:%M:%S"
 _JOURNAL: Final = "JOURNAL_STREAM"
 _SUBJECTS: Final = ("stream", "source", "subscriber")
 _ABOUT: Final = re.compile(rf"({'|'.join(_SUBJECTS)}) %s\b")
@@ -47,11 +49,11 @@ def without_secrets(text: str) -> str:
 
 
 class _TextFormatter(logging.Formatter):
-    """Lines with the time, in colour on a terminal."""
+    """Lines with the time, and where they are kept also with the date; in colour on a terminal that wants it."""
 
-    def __init__(self, *, colour: bool) -> None:
-        super().__init__("%(asctime)s %(levelname)-8s %(name)s: %(message)s", "%H:%M:%S")
-        self._colour = colour
+    def __init__(self, *, terminal: bool, colour: bool) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s %(name)s: %(message)s", _TIME if terminal else _DATE_AND_TIME)
+        self._colour = terminal and colour
 
     def format(self, record: logging.LogRecord) -> str:
         text = without_secrets(super().format(record))
@@ -120,8 +122,8 @@ def configure_logs(
     level
         ``debug``, ``info``, ``warning`` or ``error``.
     log_format
-        ``auto``: with priorities and without times where systemd's journal reads it, else as ``text``; ``text``: with times, in
-        colour on a terminal; ``json``: an object a line.
+        ``auto``: with priorities and without times where systemd's journal reads it, else as ``text``; ``text``: on a
+        terminal with times and in colour, else with date and time; ``json``: an object a line.
     """
     environment = os.environ if environment is None else environment
     target = stream if stream is not None else sys.stderr
@@ -137,7 +139,7 @@ def configure_logs(
     elif journal and log_format == "auto":
         handler.setFormatter(_JournalFormatter())
     else:
-        handler.setFormatter(_TextFormatter(colour=_is_terminal(target) and not environment.get("NO_COLOR")))
+        handler.setFormatter(_TextFormatter(terminal=_is_terminal(target), colour=not environment.get("NO_COLOR")))
     root.handlers[:] = [handler]
 
 

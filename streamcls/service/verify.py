@@ -97,8 +97,15 @@ def verify_log(path: Path, *, archived: bool = False, noted: str = "") -> Report
         for entry in read_entries(file):
             walk.take(f"{file.name} line {entry.line}", entry, archived=archived)
     report.number, report.last = walk.number, walk.last
-    if not walk.number:
+    if not report.records:
         report.fault(path.name, "it holds no record")
+    elif not walk.found:
+        report.faults.clear()
+        report.fault(
+            path.name,
+            f"none of its {report.records} lines is a record: it is no audit log (a configuration is named with --config), "
+            "or all of it was overwritten",
+        )
     return report
 
 
@@ -125,7 +132,7 @@ class _Walk:
     def __init__(self, report: Report, noted: str) -> None:
         self._report = report
         self._noted = noted
-        self.number = 0
+        self.number = self.found = 0
         self.last = ""
         self._computed = ""
         self._sequences: dict[tuple[str, str], int] = {}
@@ -138,6 +145,7 @@ class _Walk:
             report.fault(where, "this is no record" if entry.whole else "it breaks off in the middle of a record")
             self.number, self.last = self.number + 1, ""
             return
+        self.found += 1
         if not entry.whole:
             report.fault(where, f"the line of record {number} breaks off before its end")
         if entry.stated != entry.computed:

@@ -308,6 +308,7 @@ def _end() -> list[dict[str, Any]]:
 def _heartbeat() -> dict[str, Any]:
     stream = {
         "state": "running",
+        "live": True,
         "waiting_s": 0.1,
         "dropped_samples": 0,
         "failures": 0,
@@ -330,13 +331,16 @@ def _heartbeat() -> dict[str, Any]:
         "positions": {"genre.window/radio-1": 120, "genre.segment/radio-1": 3},
         "streams": {
             "radio-1": stream,
-            "radio-2": {"state": "connecting", "waiting_s": 0.0, "dropped_samples": 0, "failures": 0},
+            "radio-2": {"state": "connecting", "live": False, "waiting_s": 0.0, "dropped_samples": 0, "failures": 0},
         },
         "models": {"genre-cnn": {"inferences": 120, "seconds": 0.5}},
         "sources": {"radio-1": {"state": "running", "reason": "", "counters": {"overflows": 2}}},
         "subscribers": {
             "console": {"alive": True, "state": "running", "handled": 128, "failed": 0, "missed": 0}
-            | {"behind": 0, "restarts": 0, "reason": ""}
+            | {"behind": 0, "restarts": 0, "reason": ""},
+            "webhook": {"alive": True, "state": "running", "handled": 12, "failed": 0, "missed": 0}
+            | {"behind": 0, "restarts": 0, "reason": "", "waiting": 2, "waited_s": 61.5}
+            | {"trouble": "https://example.org: no answer within 10 s", "counters": {"delivered": 10, "retried": 6}},
         },
         "journal": {"state": "ok", "reason": "", "journal": _JOURNAL, "first": 1, "position": 12, "bytes": 40_960}
         | {"written": 12, "unwritten": 0, "lost": 0, "set_aside": 0},

@@ -70,7 +70,7 @@ def test_a_subscriber_lives_through_restarts_of_the_daemon_and_misses_nothing(tm
     with daemon(tmp_path) as running:
         endpoint = running.endpoint
     numbers: list[int] = []
-    with EventClient(endpoint, kinds=[ALERT], begin="first", patience=Patience(silence_s=0.5)) as client:
+    with EventClient(endpoint, kinds=[ALERT], begin="first", patience=Patience(silence_s=2.0)) as client:
         for start in range(4):
             with daemon(tmp_path, endpoint) as running:
                 for number in range(3):  # before the client can be connected again

@@ -308,6 +308,31 @@ def test_what_cannot_be_delivered_is_a_dead_letter_and_the_next_one_follows(
     assert delivery.counters == {"delivered": 1, "retried": 3, "dead": 2, "repeated": 0}
 
 
+def test_it_says_for_how_long_the_oldest_event_waits_and_why(deliver: Callable[..., Delivery]) -> None:
+    clock, answer = Leaping(), Outcome("no answer")
+    attempts = threading.Semaphore(0)
+
+    def send(_: Mapping[str, Any]) -> Outcome:
+        assert attempts.acquire(timeout=PATIENCE_S)
+        return answer
+
+    delivery = deliver(send, timing=clock.timing, workers=1)
+    assert (delivery.waited_s, delivery.trouble) == (0.0, "")
+    delivery.put(event(1))
+    clock.seconds += 50
+    delivery.put(event(2))
+    clock.seconds += 20
+    assert delivery.waited_s == 70.0
+    attempts.release(1)
+    with delivery._changed:
+        assert delivery._changed.wait_for(lambda: delivery.trouble == "no answer", PATIENCE_S)
+    assert (delivery.waiting, delivery.waited_s >= 70.0) == (2, True)
+    answer = Outcome()
+    attempts.release(2)
+    settled(delivery)
+    assert (delivery.waited_s, delivery.trouble) == (0.0, "")
+
+
 def test_an_event_is_given_up_after_its_time(deliver: Callable[..., Delivery]) -> None:
     clock = Leaping()
     delivery = deliver(

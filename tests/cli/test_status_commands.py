@@ -66,10 +66,18 @@ ILL: dict[str, Any] = {
         "fm": {**STREAM, "waiting_s": 4.9, "alerts": [SIREN]},
         "am": {**STREAM, "state": "failed"},
         "dab": {**STREAM, "window_age_s": 90.0},
+        "file": {**STREAM, "live": False, "waiting_s": 5.0},
     },
-    "sources": {"fm": {"state": "retrying", "reason": "unplugged; next attempt in 4 s", "counters": {}}},
+    "sources": {"fm": {"state": "retrying", "reason": "unplugged; next attempt in 4 s", "counters": {}},
+                "log": {"state": "connecting", "reason": "/x.wav does not exist yet", "counters": {}},
+                "net": {"state": "connecting", "reason": "", "counters": {}}},
     "subscribers": {"jsonl": {**SUBSCRIBER, "state": "open", "reason": "it raised 3 times"},
-                    "mqtt": {**SUBSCRIBER, "alive": False, "state": "ended"}},
+                    "mqtt": {**SUBSCRIBER, "alive": False, "state": "ended"},
+                    "webhook": {**SUBSCRIBER, "waiting": 12, "waited_s": 95.2, "trouble": "no answer within 10 s",
+                                "counters": {"dead": 1}},
+                    "exec": {**SUBSCRIBER, "waiting": 1, "waited_s": 5.0, "trouble": "exit status 1",
+                             "counters": {"dead": 3, "delivered": 4}},
+                    "fine": {**SUBSCRIBER, "waiting": 1, "waited_s": 5.0, "trouble": "", "counters": {"dead": 3}}},
     "journal": {"state": "failed", "reason": "no space left on device", "position": 9, "unwritten": 4},
     "security": {"alive": False},
 }  # fmt: skip
@@ -120,15 +128,21 @@ def test_what_is_wrong_is_said_first_and_shown_by_the_exit_status(tell: Any) -> 
         "security: the authenticator has stopped",
         "bus: 9000 deliveries wait",
         "source fm: retrying: unplugged; next attempt in 4 s",
+        "source log: connecting: /x.wav does not exist yet",
         "stream am: failed",
         "stream dab: no window for 90 s",
         "stream fm: 4.9 s behind, of 5 s that there is room for; give the daemon more cores",
+        "subscriber exec: the last delivery failed, and 3 events are given up, as dead letters: exit status 1",
         "subscriber jsonl: open: it raised 3 times",
         "subscriber mqtt: it has ended",
+        "subscriber webhook: 12 events wait to be delivered, the oldest for 95 s: no answer within 10 s",
     ]
     assert len(wrong) == len(expected)
     assert all(line.startswith(start) for line, start in zip(wrong, expected, strict=True)), wrong
     assert "siren (acknowledged)" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("webhook  ")]
+    assert "12 for 1 min (1 given up)" in row
+    assert row.endswith("no answer within 10 s")
 
 
 def test_many_streams_are_counted_and_the_troubled_ones_shown(tell: Any) -> None:
@@ -217,7 +231,7 @@ def test_top_prints_one_frame_where_there_is_no_terminal_and_fits_80_columns(tel
     assert "========..|." in rows[1]
     assert "siren" in rows[1]
     assert "4.9s" in rows[1]
-    assert "… and 6 more that is wrong" in text
+    assert "… and 9 more that is wrong" in text
 
 
 def test_top_on_a_terminal_redraws_and_ends_with_q(tell: Any) -> None:

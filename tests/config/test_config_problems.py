@@ -363,6 +363,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     large.write_bytes(b"#" * (5 << 20))
     with pytest.raises(ConfigError, match="has 5242880 bytes, expected at most 4194304"):
         load_config(large)
+    large.unlink()
+    large.symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match="bytes, expected at most 4194304"):
+        load_config(large)
 
 
 def test_problems_are_counted_in_the_message(tmp_path: Path) -> None:

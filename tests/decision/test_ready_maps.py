@@ -136,7 +136,7 @@ def test_a_name_that_is_no_ready_map_is_refused_with_those_there_are() -> None:
     setting: TypeAdapter = TypeAdapter(MapSetting)
     assert [setting.validate_python(name) for name in READY_MAPS] == list(READY_MAPS)
     assert setting.validate_python({"a": "b"}) == {"a": "b"}
-    with pytest.raises(ValidationError, match="expected a table or one of audioset"):
+    with pytest.raises(ValidationError, match="expected a table or one of 'audioset'"):
         setting.validate_python("audiset")
 
 

@@ -32,7 +32,7 @@ AS_ANYBODY = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 """Root without the right to pass over permissions: they are checked as for anybody."""
 STRIDE = 8 * 128
 """Samples from window to window of the bundle."""
-_CLOCK = len("00:00:00 ")
+_CLOCK = len("2026-11-22 00:00:00 ")
 """What a line of the log begins with."""
 _RULE = "labels.{label} = {{ k = 2, n = 3, enter = 0.6, cool_down_s = 0.5 }}\n"
 _TAPE = """

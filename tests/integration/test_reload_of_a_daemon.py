@@ -98,12 +98,12 @@ def test_what_did_not_change_loses_nothing_while_all_else_comes_and_goes(tmp_pat
     another = tape.recorder(tmp_path / "other.s16", 40.0, 10.0)
     with Reloaded(tmp_path, kept + receives) as daemon:
         daemon.started()
-        recorder.start()
+        daemon.plays(recorder)
         send = [*STREAMCLS, "send", str(tape.wav), "--to", ingest, "--stream", "sent", "--realtime", "--no-end"]
         with subprocess.Popen(send, stderr=subprocess.DEVNULL) as sender:
             daemon.wait_for("moderation.window", "kept", 10)
             daemon.wait_for("moderation.window", "sent", 3)
-            another.start()
+            daemon.plays(another)
             outcome = daemon.applied(kept + receives + other)
             assert outcome["sources"] == {"added": ["other"], "changed": [], "removed": []}
             assert outcome["streams"] == {"changed": [], "ended": []}
@@ -138,7 +138,7 @@ def test_another_threshold_closes_what_its_policy_has_open_and_nothing_else(tmp_
     recorder = tape.recorder(tmp_path / "radio-1.s16")
     with Reloaded(tmp_path, kept) as daemon:
         daemon.started()
-        recorder.start()
+        daemon.plays(recorder)
         daemon.wait_for("genre.segment", "radio-1", 1)
         outcome = daemon.applied(kept + "[policy.genre]\nenter = 0.5\n")
         assert outcome["policies"]["changed"] == ["genre"]
@@ -181,7 +181,7 @@ def test_a_model_is_swapped_between_two_windows(tmp_path: Path, tape: Tape, root
     recorder = tape.recorder(tmp_path / "radio-1.s16", 40.0)
     with Reloaded(tmp_path, kept + one) as daemon:
         daemon.started()
-        recorder.start()
+        daemon.plays(recorder)
         daemon.wait_for("genre.window", "radio-1", 10)
         outcome = daemon.applied(kept + two)
         assert outcome["models"] == {"added": [], "changed": ["genre-cnn"], "removed": []}
@@ -205,7 +205,7 @@ def test_what_cannot_be_used_changes_nothing_and_says_why(tmp_path: Path, tape: 
     recorder = tape.recorder(tmp_path / "radio-1.s16")
     with Reloaded(tmp_path, kept) as daemon:
         daemon.started()
-        recorder.start()
+        daemon.plays(recorder)
         daemon.wait_for("moderation.window", "radio-1", 5)
         wrong = kept + '[[subscriber]]\ntype = "jsonll"\n[policy.genre]\nenter = 2\n'
         code, outcome = daemon.ask(wrong)
@@ -242,7 +242,7 @@ def test_a_subscriber_with_other_settings_goes_on_with_the_next_event(tmp_path: 
     recorder = tape.recorder(tmp_path / "radio-1.s16", 40.0)
     with Reloaded(tmp_path, kept + lines + tables) as daemon:
         daemon.started()
-        recorder.start()
+        daemon.plays(recorder)
         for number in range(3):
             daemon.more("moderation.window", "radio-1", 3)
             hang = f"hang_s = {30 + number}\n"
@@ -266,7 +266,7 @@ def test_a_changed_source_that_resumes_goes_on_with_the_next_sample(tmp_path: Pa
     recorder = tape.recorder(tmp_path / "radio-1.s16")
     with Reloaded(tmp_path, table) as daemon:
         daemon.started()
-        recorder.start()
+        daemon.plays(recorder)
         for chunk_s in (0.2, 0.3, 0.5):
             daemon.more("moderation.window", "radio-1", 8)
             outcome = daemon.applied(table + f"chunk_s = {chunk_s}\n")
@@ -290,7 +290,7 @@ def test_a_storm_of_signals_is_a_few_reloads(tmp_path: Path, tape: Tape) -> None
     recorder = tape.recorder(tmp_path / "radio-1.s16")
     with Reloaded(tmp_path, kept) as daemon:
         daemon.started()
-        recorder.start()
+        daemon.plays(recorder)
         daemon.wait_for("moderation.window", "radio-1", 3)
         for _ in range(1_000):
             daemon.signal(signal.SIGHUP)
@@ -313,14 +313,14 @@ def test_clips_audit_log_and_planned_silence_begin_with_a_reload(tmp_path: Path,
     with Reloaded(tmp_path, kept + moderation) as daemon:
         daemon.started()
         assert not {"evidence", "audit"} & daemon.beat().keys()
-        recorder.start()
+        daemon.plays(recorder)
         daemon.wait_for("moderation.window", "radio-1", 2)
         keepers = "[audit]\nenabled = true\n[evidence]\npost_s = 1\n"
         silence = '[[silence]]\nname = "always"\n'
         outcome = daemon.applied(kept + moderation + "evidence = true\n" + keepers + silence)
         assert outcome["settings"] == ["evidence.post_s", "audit.enabled", "stream", "silence"]
         assert outcome["streams"]["changed"] == ["radio-1"]
-        (opened,) = daemon.wait_for("moderation.alert", "radio-1", 1)
+        opened = daemon.wait_for("moderation.alert", "radio-1", 1)[0]
         assert opened["muted"]["name"] == "always"
         (clip,) = daemon.wait_for("moderation.evidence", "radio-1", 1)
         assert clip["alert_id"] == opened["id"]

@@ -142,6 +142,20 @@ class TestMetrics:
         assert found["streamcls_source_counter", ("radio-1", "overflows")] == 2
         assert found["streamcls_subscriber_up", ("console",)] == 1
         assert found["streamcls_subscriber_handled_total", ("console",)] == 128
+        assert found["streamcls_subscriber_behind_events", ("console",)] == 0
+        assert found["streamcls_subscriber_waiting_events", ("webhook",)] == 2
+        assert found["streamcls_subscriber_oldest_waiting_seconds", ("webhook",)] == 61.5
+        assert found["streamcls_subscriber_counter", ("webhook", "delivered")] == 10
+        assert found["streamcls_config_reloads_total", ()] == 3
+        assert found["streamcls_config_reloads_refused_total", ()] == 1
+        assert found["streamcls_config_last_reload_successful", ()] == 1
+        assert found["streamcls_stuck_threads", ()] == 1
+        assert found["streamcls_worker_realtime_factor", ("worker-0",)] == 45.2
+        assert ("streamcls_worker_realtime_factor", frozenset({"worker-1"})) not in found, "nothing came to tell by"
+        assert found["streamcls_worker_utilisation_ratio", ("worker-0",)] == 0.021
+        assert found["streamcls_worker_streams", ("worker-1",)] == 0
+        assert found["streamcls_worker_stride_factor", ("worker-0",)] == 1
+        assert found["streamcls_worker_shed_streams", ("worker-0",)] == 0
 
     def test_an_open_alert_is_shown_as_long_as_it_is(self, served: PrometheusSubscriber) -> None:
         alerts = {e["data"]["phase"]: e for e in example_envelopes() if e["type"].endswith("alert")}
@@ -186,6 +200,20 @@ class TestMetrics:
         served.handle({**event, "data": alert})
         expected = 'a"b\\c\nd}{=,ü\\ud800'
         assert _samples(served)["streamcls_alerts_total", ("radio-1", expected)] == 1
+
+    def test_a_refused_reload_and_overload_are_told_and_are_no_reason_for_a_restart(
+        self, served: PrometheusSubscriber
+    ) -> None:
+        refused = {"count": 2, "refused": 1, "last": {"state": "refused"}}
+        worker = {"streams": 9, "stride_factor": 4, "shed": 3, "utilisation": 1.0, "realtime_factor": 0.3}
+        streams = {"a": _stream("shed", window_age_s=500.0)}
+        served.handle(_beat(reload=refused, workers={"worker-0": worker}, streams=streams))
+        found = _samples(served)
+        assert found["streamcls_config_last_reload_successful", ()] == 0
+        assert found["streamcls_worker_shed_streams", ("worker-0",)] == 3
+        assert found["streamcls_worker_stride_factor", ("worker-0",)] == 4
+        assert found["streamcls_stream_state", ("a", "shed")] == 1
+        assert _health(served) == []
 
     def test_totals_never_go_back(self, served: PrometheusSubscriber) -> None:
         for sequence, lost in enumerate((100, 30, 40), 1):
@@ -266,13 +294,25 @@ class TestHealth:
         served.handle(_beat(35.0, 3, streams={"a": _stream(window_age_s=0.2)}))
         assert _health(served) == []
 
-    @pytest.mark.parametrize("state", ["connecting", "retrying", "stalled", "ended"])
+    @pytest.mark.parametrize("state", ["connecting", "retrying", "shed", "ended"])
     def test_only_a_running_stream_owes_windows(self, served: PrometheusSubscriber, clock: Clock, state: str) -> None:
         served.handle(_beat(5.0, 1, streams={"a": _stream(window_age_s=1.0)}))
         served.handle(make_envelope("stream.status", {"state": state, "reason": "x"}, stream="a"))
         clock.now += 100
         served.handle(_beat(100.0, 2, streams={"a": _stream(state, window_age_s=101.0)}))
         assert _health(served) == []
+
+    def test_a_stalled_stream_is_ill_once_its_time_for_a_window_is_over(
+        self, served: PrometheusSubscriber, clock: Clock
+    ) -> None:
+        served.handle(_beat(5.0, 1, streams={"a": _stream(window_age_s=1.0)}))
+        served.handle(make_envelope("stream.status", {"state": "stalled", "reason": "nothing for 20 s"}, stream="a"))
+        clock.now += 20
+        served.handle(_beat(25.0, 2, streams={"a": _stream("stalled", window_age_s=21.0)}))
+        assert _health(served) == []
+        clock.now += 20
+        served.handle(_beat(45.0, 3, streams={"a": _stream("stalled", window_age_s=41.0)}))
+        assert _health(served) == ["stream a: stalled: nothing for 20 s; no window for 41.0 s"]
 
     def test_a_stream_that_runs_again_has_its_time_to_make_a_window(
         self, served: PrometheusSubscriber, clock: Clock
@@ -302,6 +342,17 @@ class TestHealth:
         served.handle(_beat(2_000, 9, sources={"desk": {"state": "running", "reason": "", "counters": {}}}))
         assert _health(served) == []
 
+    def test_what_never_was_there_is_awaited_for_a_while(self, served: PrometheusSubscriber, clock: Clock) -> None:
+        awaited = {
+            "log": {"state": "connecting", "reason": "/x.wav does not exist yet", "counters": {}},
+            "net": {"state": "connecting", "reason": "", "counters": {}},
+        }
+        served.handle(_beat(10, 1, sources=awaited))
+        assert _health(served) == []
+        clock.now += 60.5
+        served.handle(_beat(70.5, 2, sources=awaited))
+        assert _health(served) == ["source log: awaited for 60.5 s: /x.wav does not exist yet"]
+
     def test_parts_that_say_they_failed(self, served: PrometheusSubscriber) -> None:
         served.handle(
             _beat(
@@ -313,18 +364,27 @@ class TestHealth:
                     "b": {"alive": True, "state": "open", "reason": "RuntimeError: x"},
                     "c": {"alive": False, "reason": "it cannot be made"},
                     "d": {"alive": True, "state": "hung", "reason": ""},
+                    "e": {"alive": True, "state": "running", "waiting": 4, "waited_s": 59.0, "trouble": "no answer"},
+                    "f": {"alive": True, "state": "running", "waiting": 4, "waited_s": 61.0, "trouble": "no answer"},
+                    "g": {"alive": True, "state": "running", "trouble": "HTTP status 404", "counters": {"dead": 2}},
                 },
+                stuck=[{"name": "worker-1", "silent_s": 31.2}],
+                security={"alive": False},
                 streams={"s": _stream("failed")},
             )
         )
         assert _health(served) == [
             "stream s: failed",
             "source mic: failed: no such device",
+            "thread worker-1: no progress",
+            "security: the authenticator has stopped; nobody is let in",
             "journal: failed: database or disk is full",
             "evidence: failed: Permission denied",
             "subscriber b: open: RuntimeError: x",
             "subscriber c: it has ended: it cannot be made",
             "subscriber d: hung",
+            "subscriber f: events wait to be delivered for 61 s: no answer",
+            "subscriber g: the last delivery failed, and events are given up: HTTP status 404",
         ]
         assert _samples(served)["streamcls_journal_up", ()] == 0
 

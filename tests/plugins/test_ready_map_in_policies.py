@@ -74,5 +74,5 @@ def test_every_built_in_rule_has_a_label_of_the_map() -> None:
 
 @pytest.mark.parametrize("config", [GenreConfig, ModerationConfig])
 def test_a_map_that_does_not_exist_is_named_with_those_that_do(config: type) -> None:
-    with pytest.raises(ValidationError, match="expected a table or one of audioset"):
+    with pytest.raises(ValidationError, match="expected a table or one of 'audioset'"):
         config(map="audiset")

@@ -90,6 +90,7 @@ def test_it_takes_everything_in_a_process_of_its_own(tmp_path: Path) -> None:
         assert os.getsid(pid) == pid
         for name in ("cmdline", "environ"):
             assert SECRET.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+        until(lambda: thread.facts().get("waiting") == 2 and thread.facts()["counters"] == {"delivered": 7})
         for number in range(300):
             bus.publish(event(number))
         finish(thread)

@@ -51,7 +51,7 @@ def test_a_heartbeat_is_json_and_states_what_there_is() -> None:
     with publisher() as bus:
         waiting = heartbeat(1.26, bus, [worker], [thread], [subscriber])  # type: ignore[list-item]
         idle = {"dropped_samples": 0, "failures": 0, "audio_s": 0.0, "busy_s": 0.0}
-        assert waiting["streams"]["a"] == {"state": "connecting", "waiting_s": 3.0, **idle}
+        assert waiting["streams"]["a"] == {"state": "connecting", "live": False, "waiting_s": 3.0, **idle}
         worker.start()
         events.wait_for(lambda all_: len(all_) == 2)
         worker.finish("shutdown", LONG_S)

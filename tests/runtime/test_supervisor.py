@@ -158,6 +158,11 @@ class TestSource:
         reasons = [e.data["reason"] for e in events.of("radio-1") if e.data["state"] == "retrying"]
         assert reasons == [f"unplugged; next attempt in {pause:g} s" for pause in pauses.waited]
 
+    def test_what_it_waits_for_before_the_first_audio_is_its_reason_until_audio_comes(self, router: Router) -> None:
+        waiting = [StreamStatus("radio-1", "connecting", "/x.wav does not exist yet")]
+        assert run_source(router, ListSource(waiting)).reason == "/x.wav does not exist yet"
+        assert run_source(router, ListSource([*waiting, audio(0, 10)])).reason == ""
+
     def test_an_unexpected_exception_is_treated_the_same_and_shown_whole_in_the_log(
         self, router: Router, events: Collector, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -267,6 +267,7 @@ TAMPERINGS: dict[str, tuple[Callable[[list[bytes]], list[bytes]], list[str]]] = 
     "one foreign line": (lambda x: [*x[:4], b"hello\n", *x[5:]], ["line 5: this is no record"]),
     "the beginning": (lambda x: x[3:], ["line 1: the log begins with record 4: records 1 to 3 are not here"]),
     "everything": (lambda x: [], ["it holds no record"]),
+    "another file": (lambda x: [b"[daemon]\n"] * len(x), ["lines is a record: it is no audit log (a configuration is"]),
     "removed and numbered anew": (
         lambda x: [*x[:4], *(resealed(line, number=n) for n, line in enumerate(x[5:], 5))],
         ["line 5: record 5 does not follow the record 4"],

@@ -43,10 +43,15 @@ def test_the_level_says_what_is_shown(level: str, expected: list[str]) -> None:
 
 
 def test_a_line_has_time_level_and_origin() -> None:
+    line = r"\d\d:\d\d:\d\d WARNING  streamcls_mic.source: source desk: 3\n"
     stream = io.StringIO()
     configure_logs("info", stream)
     logging.getLogger("streamcls_mic.source").warning("source %s: %d", "desk", 3)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d WARNING  streamcls_mic.source: source desk: 3\n", stream.getvalue())
+    assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d {line}", stream.getvalue()), "kept for months, so with the date"
+    terminal = Terminal()
+    configure_logs("info", terminal)
+    logging.getLogger("streamcls_mic.source").info("source %s: %d", "desk", 3)
+    assert re.fullmatch(line.replace("WARNING ", "INFO    "), terminal.getvalue())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from daemon import STREAMCLS, DaemonProcess, Listener, write_in_real_time
+from daemon import STREAMCLS, DaemonProcess, Listener
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,10 @@ __all__ = ["LONG_S", "Recorder", "Reloaded", "windows_are_whole"]
 LONG_S = 60.0
 _PIECE_S = 0.1
 _LOOK_S = 0.02
+_LEAD_S = 6.0
+"""Of what is recorded before what is classified, at the most."""
+_WHILE_ASKED_S = 4.0
+"""Recorded while a reload is asked for, however long that takes."""
 
 
 class Reloaded(DaemonProcess):
@@ -37,6 +41,7 @@ class Reloaded(DaemonProcess):
         self.folder = folder
         self.config = folder / "my.toml"
         self._daemon = daemon
+        self._recorders: list[Recorder] = []
         self.write(text)
         self.listener = Listener(f"ipc://{folder}/bus")
         self.listener.start()
@@ -61,14 +66,40 @@ replay = ["ipc://{self.folder}/replay"]
         """Wait until it runs."""
         assert self.listener.wait_for(lambda events: any("heartbeat" in e["type"] for e in events), LONG_S), self.text()
 
+    def plays(self, recorder: Recorder) -> None:
+        """Begin a recording that this daemon follows: it goes on while something is waited for or asked, and to its end when it is joined.
+
+        So it is not over before a test has done what it has to do meanwhile, be the machine as slow as it may.
+        """
+        self._recorders.append(recorder)
+        recorder.start()
+
+    def _record(self, audio_s: float) -> None:
+        for recorder in self._recorders:
+            recorder.go_on(audio_s, self._heard_s(recorder))
+
+    def _heard_s(self, recorder: Recorder) -> float:
+        ends = [0.0]
+        for kind in ("genre.window", "moderation.window"):
+            ends += [window["end_sample"] / window["sample_rate"] for window in self.events(kind, recorder.stream)[-1:]]
+        return max(ends)
+
     def ask(self, text: str | None = None) -> tuple[int, dict[str, Any]]:
         """Have it reload, with another configuration where one is given; return the exit status and the outcome."""
         if text is not None:
             self.write(text)
         command = [*STREAMCLS, "reload", "--json", "--state-dir", f"{self.folder}/state"]
-        result = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LONG_S)
-        assert result.stdout, result.stderr + self.text()
-        return result.returncode, json.loads(result.stdout)
+        deadline, recorded_s = time.monotonic() + LONG_S, 0.0
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while process.poll() is None:
+                assert time.monotonic() < deadline, self.text()
+                if recorded_s < _WHILE_ASKED_S:
+                    self._record(2 * _LOOK_S)
+                    recorded_s += 2 * _LOOK_S
+                time.sleep(_LOOK_S)
+            out, err = process.communicate()
+        assert out, err + self.text()
+        return process.returncode, json.loads(out)
 
     def ask_in_the_background(self, text: str) -> subprocess.Popen[bytes]:
         """Have it reload, without waiting for the outcome."""
@@ -96,8 +127,11 @@ replay = ["ipc://{self.folder}/replay"]
 
     def wait_for(self, kind: str, stream: str, count: int) -> list[dict[str, Any]]:
         """Wait for so many events of a kind and stream."""
-        if not self.listener.wait_for(lambda _: len(self.events(kind, stream)) >= count, LONG_S):
-            raise AssertionError(f"{len(self.events(kind, stream))} of {count} {kind} of {stream}:\n{self.text()}")
+        deadline = time.monotonic() + LONG_S
+        while not self.listener.wait_for(lambda _: len(self.events(kind, stream)) >= count, _LOOK_S):
+            self._record(10 * _LOOK_S)
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{len(self.events(kind, stream))} of {count} {kind} of {stream}:\n{self.text()}")
         return self.events(kind, stream)
 
     def more(self, kind: str, stream: str, count: int) -> list[dict[str, Any]]:
@@ -120,18 +154,40 @@ replay = ["ipc://{self.folder}/replay"]
 
 
 class Recorder(threading.Thread):
-    """Another program, which writes a file of samples piece by piece, faster than they would be heard."""
+    """Another program, which writes a file of samples piece by piece, as far as it is let, and never faster than ``speed``."""
 
     def __init__(self, path: Path, pcm: bytes, frame_bytes: int, rate: int, speed: float) -> None:
         super().__init__(daemon=True)
         path.touch()
+        self.stream = path.stem
         self._path, self._pcm = path, pcm
         self._piece = frame_bytes * round(rate * _PIECE_S) + 1  # it ends in the middle of a sample
+        self._bytes_a_second = frame_bytes * rate
         self._pause_s = _PIECE_S / speed
+        self._changed = threading.Condition()
+        self._allowed_s = self._written_s = 0.0
+
+    def go_on(self, audio_s: float, heard_s: float) -> None:
+        """Let it write so much more, but not further ahead of what has been heard than it may be."""
+        with self._changed:
+            self._allowed_s = max(self._allowed_s, min(self._written_s + audio_s, heard_s + _LEAD_S))
+            self._changed.notify_all()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Let it write the rest, and wait for that."""
+        with self._changed:
+            self._allowed_s = float("inf")
+            self._changed.notify_all()
+        super().join(timeout)
 
     def run(self) -> None:
-        pieces = [self._pcm[at : at + self._piece] for at in range(0, len(self._pcm), self._piece)]
-        write_in_real_time(self._path, pieces, self._pause_s)
+        with self._path.open("ab", buffering=0) as file:
+            for at in range(0, len(self._pcm), self._piece):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._written_s < self._allowed_s)
+                    self._written_s += self._piece / self._bytes_a_second
+                file.write(self._pcm[at : at + self._piece])
+                time.sleep(self._pause_s)
 
 
 def windows_are_whole(windows: list[dict[str, Any]], stride: int) -> bool:

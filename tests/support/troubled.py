@@ -33,6 +33,7 @@ class Troubled:
 
     def __init__(self, config: Any) -> None:
         self._path = Path(config.path)
+        self.waiting, self.counters = 2, {"delivered": 7}
         self._leaked: list[bytearray] = []
         first = not Path(f"{config.path}.made").exists()
         with Path(f"{config.path}.made").open("a", encoding="ascii") as file:

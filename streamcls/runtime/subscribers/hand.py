@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from streamcls.runtime.subscribers.handing import offer
+from streamcls.runtime.subscribers.telling import own_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from streamcls.bus import Envelope
     from streamcls.interfaces import Subscriber
@@ -22,6 +23,8 @@ _log = logging.getLogger("streamcls.subscriber")
 
 Stage = Literal["making", "idle", "handling", "closing", "over"]
 _MAKING: Final = "the constructor"
+_ASK_S: Final = 1.0
+"""How often a subscriber is asked what it tells of itself, also while there is no event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,10 @@ class Hand(threading.Thread):
         self._abandoned = False
         self.gone: BrokenPipeError | None = None
         """Set where it writes to standard output, which nobody reads any more."""
+        self.told: Mapping[str, Any] = {}
+        """What the subscriber told of itself last. It is asked here and nowhere else, since a stranger's attribute may hang."""
+        self._asked_at = float("-inf")
+        self._silent = False
 
     def give(self, batch: Sequence[Envelope]) -> None:
         """Hand over the next events, once the last ones are done with."""
@@ -119,7 +126,7 @@ class Hand(threading.Thread):
             self._end(error)
             return
         try:
-            while self._next():
+            while self._next(subscriber):
                 self._work(subscriber)
         except BrokenPipeError as error:
             self.gone = error
@@ -132,18 +139,36 @@ class Hand(threading.Thread):
                 _log.exception("subscriber %s: close raised", self._subscriber_name)
             self._end(None)
 
-    def _next(self) -> bool:
+    def _next(self, subscriber: Subscriber) -> bool:
         """Wait for a batch; return whether there is one."""
         with self._changed:
             if self._stage == "making":
                 self._stage = "idle"
                 self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closing or self._stage == "handling")
-            return not self._closing
+        while True:
+            self._ask(subscriber)
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closing or self._stage == "handling", _ASK_S):
+                    return not self._closing
+
+    def _ask(self, subscriber: Subscriber) -> None:
+        """Have the subscriber tell of itself, where that is due."""
+        now = time.monotonic()
+        if self._silent or now - self._asked_at < _ASK_S:
+            return
+        self._asked_at = now
+        try:
+            self.told = own_facts(subscriber)
+        except BaseException:  # noqa: BLE001 - as above
+            self._silent = True
+            _log.exception(
+                "subscriber %s: what it tells of itself cannot be read, and is left out", self._subscriber_name
+            )
 
     def _work(self, subscriber: Subscriber) -> None:
         for event in self._batch:
             error = self._offer(subscriber, event)
+            self._ask(subscriber)
             with self._changed:
                 if self._abandoned:
                     return

@@ -18,6 +18,7 @@ from streamcls.runtime.subscribers.circuit import Circuit
 from streamcls.runtime.subscribers.reports import Reports
 from streamcls.runtime.subscribers.slate import Slate
 from streamcls.runtime.subscribers.standing import OUTPUT_GONE, Standing, Supervised
+from streamcls.runtime.subscribers.telling import sound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,6 +116,7 @@ class IsolatedSubscriber(Supervised):
         self._before: Counter[str] = Counter()
         self._now: Counter[str] = Counter()
         self._at: int | None = None
+        self._told: Mapping[str, Any] = {}
         self._ready_since: float | None = None
         self._deaths: dict[str, int] = {}
 
@@ -127,6 +129,11 @@ class IsolatedSubscriber(Supervised):
     def at(self) -> int | None:
         """Its place in the journal."""
         return self._at
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What its code told of itself last; nothing while there is no process."""
+        return self._told
 
     @property
     def pid(self) -> int | None:
@@ -183,6 +190,7 @@ class IsolatedSubscriber(Supervised):
             slate.close()
             self._before.update(self._now)
             self._now.clear()
+            self._told = {}
 
     def _watch(self, process: subprocess.Popen[bytes], reports: Reports, slate: Slate) -> tuple[str, bool]:
         skip = [event for event, deaths in self._deaths.items() if deaths >= _DEATHS]
@@ -218,6 +226,7 @@ class IsolatedSubscriber(Supervised):
         self._now = counts
         self.handled = self._before["handled"] + counts["handled"]
         self.failed = self._before["failed"] + counts["failed"]
+        self._told = sound(report.get("told"))
         at = report.get("at")
         if isinstance(at, int):
             self._at = at

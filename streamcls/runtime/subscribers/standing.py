@@ -12,7 +12,7 @@ from streamcls.errors import BusError
 from streamcls.types import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["KIND", "OUTPUT_GONE", "Standing", "State", "Supervised"]
 
@@ -107,6 +107,11 @@ class Supervised(threading.Thread, ABC):
         """How far in the journal it has handled all; None where it keeps no place there."""
 
     @property
+    @abstractmethod
+    def told(self) -> Mapping[str, Any]:
+        """What it tells of itself: see :func:`~streamcls.runtime.subscribers.telling.own_facts`."""
+
+    @property
     def state(self) -> State:
         """How it is doing."""
         return self._standing.state
@@ -138,6 +143,7 @@ class Supervised(threading.Thread, ABC):
             "behind": self.behind,
             "restarts": self.restarts,
             "reason": self.reason,
+            **self.told,
         }
 
     def finish(self, drain_s: float) -> None:

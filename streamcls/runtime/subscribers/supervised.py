@@ -15,7 +15,7 @@ from streamcls.runtime.subscribers.handing import BUSY_PAUSE_S
 from streamcls.runtime.subscribers.standing import OUTPUT_GONE, Standing, Supervised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from streamcls.bus.keys import ClientKeys
@@ -109,6 +109,12 @@ class SubscriberThread(Supervised):
     def at(self) -> int | None:
         """Its place in the journal."""
         return self._feed.position
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What its code told of itself last; nothing while there is none that runs."""
+        hand = self._hand
+        return {} if hand is None else hand.told
 
     def run(self) -> None:
         """Receive and hand over until finished."""
