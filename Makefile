@@ -14,6 +14,8 @@
 VENV ?= .venv
 CONFIG ?=
 PYTEST_ARGS ?=
+# Processes that run tests: they wait for daemons more than they compute.
+AT_ONCE ?= 3
 SECONDS ?= 120
 PREFIX ?= /opt/streamcls
 SYSCONFDIR ?= /etc
@@ -31,7 +33,7 @@ test:
 	@scripts/install-system-packages test
 	@scripts/make-environment $(VENV) test,check
 	@rm -f .coverage .coverage.*
-	$(VENV)/bin/coverage run -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/coverage run -m pytest -n $(AT_ONCE) --dist loadfile $(PYTEST_ARGS)
 	@$(VENV)/bin/coverage combine -q && $(VENV)/bin/coverage report
 
 check:
