@@ -74,7 +74,7 @@ fail() {
     exit 1
 }
 until_true() { # until_true SECONDS WHAT COMMAND...
-    local limit=$((SECONDS + $1)) what=$2
+    local limit=$((SECONDS + $1 * ${PATIENCE:-3})) what=$2 # a machine may be busy with other things
     shift 2
     until "$@"; do
         [ $SECONDS -lt $limit ] || fail "$what: not within its time"
