@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -242,9 +243,17 @@ def test_a_state_folder_that_cannot_be_written_keeps_nobody_from_asking_why(bare
     assert control_path(tmp_path / "file" / "state") == tmp_path / "control.sock"
 
 
+@pytest.fixture
+def short() -> Iterator[str]:
+    """A folder whose path leaves room for a socket's, wherever the tests keep their files."""
+    with tempfile.TemporaryDirectory(prefix="streamcls-", dir="/tmp") as folder:
+        yield folder
+
+
 def test_a_path_too_long_for_a_socket_is_replaced_by_a_private_one_that_is_found(
-    bare: Any, serve: Any, tmp_path: Path
+    bare: Any, serve: Any, tmp_path: Path, short: str
 ) -> None:
+    bare.setenv("XDG_RUNTIME_DIR", short)
     state = tmp_path / ("x" * 120)
     path = control_path(state)
     assert len(str(path)) <= 107
