@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from streamcls.runtime.tally import ModelTally, TalliedClassifier
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from streamcls.runtime.models import LoadedModel
 
 __all__ = ["Classifiers"]
+
+_log = logging.getLogger("streamcls.worker")
 
 
 class Classifiers:
@@ -50,7 +53,10 @@ class Classifiers:
         """Close those of all models but these."""
         wanted = set(used)
         for model in [model for model in self._made if model not in wanted]:
-            self._made.pop(model).close()
+            try:
+                self._made.pop(model).close()
+            except Exception:  # noqa: BLE001 - a stranger's code: the streams that go on are not to suffer for it
+                _log.exception("model %s: what is left of it cannot be freed", model.name)
 
     def close(self, begin: Callable[[str], object]) -> None:
         """Close all, having told ``begin`` the name of each model."""

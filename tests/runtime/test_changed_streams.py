@@ -144,6 +144,23 @@ def test_a_changed_plan_is_taken_up_between_two_pieces_and_a_model_that_nobody_u
     assert [made.closed for made in other_backend.made] == [1]
 
 
+def test_a_model_that_cannot_be_freed_costs_no_stream(
+    worker: Worker, events: Collector, plan: StreamPlan, backend: FakeBackend, tmp_path: Path
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("no such handle")
+
+    router = router_with(worker, events, plan)
+    send(router, *seconds(0, 5))
+    idle(worker)
+    backend.made[0].close = broken
+    router.replan(lambda _: plan_with(tmp_path / "other", FakeBackend()), REASON)
+    send(router, *seconds(5, 10))
+    finish(worker)
+    assert worker.failure is None
+    assert_none_missing(windows(events))
+
+
 def test_a_stream_that_nothing_matches_any_more_ends_and_what_comes_later_is_refused_once(
     worker: Worker, events: Collector, plan: StreamPlan
 ) -> None:
